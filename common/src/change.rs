@@ -1,0 +1,64 @@
+//! The stream of changes of one database on one shard: every document once, at its latest place.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{DbUid, DocId, Seq};
+use crate::rev::Rev;
+
+/// A request for changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangesRequest {
+    /// The database.
+    pub db: DbUid,
+    /// Changes behind this seq; ascending: greater ones, descending: lower ones (`Seq(u64::MAX)` from the end).
+    pub since: Seq,
+    /// Newest first.
+    pub descending: bool,
+    /// Rows at most in this answer; the replica may send fewer and set `more`.
+    pub limit: u32,
+    /// With nothing to report, wait this long for something, in milliseconds; 0 answers at once.
+    /// The replica may answer earlier with nothing; the asker asks again.
+    pub wait_ms: u64,
+    /// Whether to send all leaves of a document (`style=all_docs`), not only the winner.
+    pub all_leaves: bool,
+    /// Whether to send the winners' bodies.
+    pub bodies: bool,
+    /// Whether the answer must see every write acknowledged before the request; a live feed going on from its own
+    /// position need not.
+    pub linearizable: bool,
+}
+
+/// Part of a stream of changes, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangesPage {
+    /// The rows.
+    pub rows: Vec<Change>,
+    /// Whether there are more rows now.
+    pub more: bool,
+    /// Last seq of the database on this shard when the page was read.
+    pub last_seq: Seq,
+    /// How many rows stand behind the last one: exact up to [`PENDING_COUNTED_MAX`], above that an upper bound.
+    pub pending: u64,
+    /// The database was dropped: the stream has ended.
+    pub dropped: bool,
+}
+
+/// Rows counted one by one for [`ChangesPage::pending`]. Larger costs a longer scan for each page; smaller makes a
+/// progress bar less exact.
+pub const PENDING_COUNTED_MAX: u64 = 10_000;
+
+/// The latest change of one document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Where it stands.
+    pub seq: Seq,
+    /// The document.
+    pub id: DocId,
+    /// The winner first; with `all_leaves` the other leaves behind it, highest first.
+    pub leaves: Vec<Rev>,
+    /// Whether the winner is a deletion.
+    pub deleted: bool,
+    /// The winner's JSON text without `_`-members, if asked for.
+    pub json: Option<Bytes>,
+}

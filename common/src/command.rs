@@ -1,0 +1,198 @@
+//! What a shard's log carries: commands, and the outcomes that applying them gives on every replica alike.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{DbUid, DocId, RequestId, Seq, Slot};
+use crate::rev::Rev;
+
+/// One write, as a shard's log carries it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Names this write over all its retries.
+    pub request: RequestId,
+    /// Whether it is such a retry: it may have been proposed before, and have taken effect.
+    pub retry: bool,
+    /// What to do.
+    pub op: Op,
+}
+
+/// What a command does. The order of the variants is part of the log's format: add at the end only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Op {
+    /// An interactive edit: extends a leaf, or conflicts.
+    Edit(Edit),
+    /// A replicated revision (`new_edits=false`): grafted, never refused.
+    Graft(Graft),
+    /// A local document, last writer wins unless it names a revision.
+    Local(LocalEdit),
+    /// Forget a database and refuse its uid for ever.
+    DropDb {
+        /// The database to drop.
+        db: DbUid,
+    },
+    /// Take over slots under a newer shard map; refused when the replica knows a map at least as new.
+    AdoptSlots {
+        /// Version of the shard map these slots come from.
+        version: u64,
+        /// The slots this shard owns from now on, sorted.
+        slots: Vec<Slot>,
+    },
+    /// Drop the bodies of a document's revisions that others descend from. The document keeps its place in the stream.
+    Compact {
+        /// Which document.
+        doc: Address,
+    },
+    /// Forget leaves of a document, as if they had never been there.
+    Purge(Purge),
+}
+
+impl Op {
+    /// The database this op concerns; `None` for ops on the shard itself.
+    pub fn db(&self) -> Option<DbUid> {
+        match self {
+            Op::Edit(edit) => Some(edit.doc.db),
+            Op::Graft(graft) => Some(graft.doc.db),
+            Op::Local(local) => Some(local.doc.db),
+            Op::Compact { doc } => Some(doc.db),
+            Op::Purge(purge) => Some(purge.doc.db),
+            Op::DropDb { db } => Some(*db),
+            Op::AdoptSlots { .. } => None,
+        }
+    }
+}
+
+/// Where a document lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// The database.
+    pub db: DbUid,
+    /// The slot the router computed; the replica checks that it owns it.
+    pub slot: Slot,
+    /// The document.
+    pub id: DocId,
+}
+
+/// An interactive edit of one document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edit {
+    /// Which document.
+    pub doc: Address,
+    /// The revision this edit replaces; `None` creates, or continues a deleted document.
+    pub parent: Option<Rev>,
+    /// What the edit makes of it.
+    pub kind: EditKind,
+    /// The new body.
+    pub body: Body,
+    /// Longest chain of ancestors to keep (`_revs_limit`).
+    pub revs_limit: u32,
+}
+
+/// What an edit makes of a document. The order of the variants is part of the log's format: add at the end only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EditKind {
+    /// A live revision.
+    Update,
+    /// A deletion written as a document (`"_deleted": true`): it may be the very first revision.
+    Tombstone,
+    /// A deletion of what must be there.
+    Delete,
+}
+
+impl EditKind {
+    /// The kind of an edit that is a document: a deletion or not.
+    pub fn of_document(deleted: bool) -> Self {
+        if deleted { Self::Tombstone } else { Self::Update }
+    }
+
+    /// Whether the new revision is a deletion.
+    pub fn deletes(self) -> bool {
+        match self {
+            Self::Update => false,
+            Self::Tombstone | Self::Delete => true,
+        }
+    }
+}
+
+/// A document's body: the JSON object's text without its `_`-members, as sent, and the digest of that text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Body {
+    /// JSON text of an object, `{}` at least.
+    pub json: Bytes,
+    /// MD5 of `json`, computed once by the router so that replicas need not.
+    pub digest: [u8; 16],
+}
+
+/// A revision made elsewhere, with the path that leads to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Graft {
+    /// Which document.
+    pub doc: Address,
+    /// The revision and its known ancestors, newest first; never empty; generations fall by one.
+    pub path: Vec<Rev>,
+    /// Whether the revision is a deletion.
+    pub deleted: bool,
+    /// The revision's body.
+    pub body: Body,
+    /// Longest chain of ancestors to keep.
+    pub revs_limit: u32,
+}
+
+/// A write of a local document (`_local/…`), which has no tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalEdit {
+    /// Which document; its id starts with `_local/`.
+    pub doc: Address,
+    /// The counter of `0-N` this edit says it replaces; `None` overwrites whatever is there.
+    pub parent: Option<u64>,
+    /// The new JSON text without `_`-members; `None` deletes.
+    pub json: Option<Bytes>,
+}
+
+/// Forgets leaves of a document, with those of their ancestors that no other leaf descends from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purge {
+    /// Which document.
+    pub doc: Address,
+    /// The leaves; revisions that are none are passed over.
+    pub revs: Vec<Rev>,
+    /// Purges the database remembers, so that a repeated one is told what the first one did.
+    pub infos_limit: u32,
+}
+
+/// What applying a command gave; equal on every replica.
+/// The order of the variants is part of the wire format: add at the end only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The revision is in (also when this very request had already put it there).
+    Written {
+        /// The revision that was written.
+        rev: Rev,
+        /// Where it stands in the database's stream on this shard.
+        seq: Seq,
+    },
+    /// The parent is not a current leaf, or the document exists and no parent was named.
+    Conflict,
+    /// A deletion, or an edit of a revision, of a document that is not there.
+    NotFound {
+        /// Whether it was there once.
+        deleted: bool,
+    },
+    /// The database was dropped: its uid is refused for ever.
+    Dropped,
+    /// This shard does not own the slot; the router's map is stale.
+    NotOwner {
+        /// Version of the map the shard knows.
+        version: u64,
+    },
+    /// Done; nothing to report.
+    Done,
+    /// These leaves were forgotten (also when this very request had already done it).
+    Purged {
+        /// The leaves, in the order asked.
+        revs: Vec<Rev>,
+    },
+    /// A retry whose first try is not remembered, while others are forgotten: it may have taken effect or not, and
+    /// does nothing now.
+    Forgotten,
+}
