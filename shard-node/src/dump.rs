@@ -1,0 +1,99 @@
+//! Log entries as JSON for people and tools. Nobody parses this to rebuild anything.
+
+use common::command::{Command, Op};
+use serde_json::{Value, json};
+
+use crate::raft::committed::{Committed, Content};
+use common::ids::{Index, Term};
+
+/// Part of a shard's log, for people and tools.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct WalPage {
+    /// The first index the log still has.
+    pub first: Index,
+    /// Entries in order; empty if nothing was committed from there on.
+    pub entries: Vec<WalEntry>,
+}
+
+/// One committed entry, for people and tools.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct WalEntry {
+    /// Its index.
+    pub index: Index,
+    /// The term it was proposed in.
+    pub term: Term,
+    /// What it holds: commands, a membership, or nothing.
+    #[serde(flatten)]
+    pub content: WalContent,
+}
+
+/// What a committed entry holds.
+#[derive(Debug, Clone, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WalContent {
+    /// Commands, in the order they took effect.
+    Commands(Vec<serde_json::Value>),
+    /// The members of the replica set from here on.
+    Members(serde_json::Value),
+}
+
+impl From<Committed> for WalEntry {
+    fn from(entry: Committed) -> Self {
+        Self { index: entry.index, term: entry.term, content: content(entry.content) }
+    }
+}
+
+/// What an entry holds, readable.
+fn content(content: Content) -> WalContent {
+    match content {
+        Content::Blank => WalContent::Commands(Vec::new()),
+        Content::Commands(commands) => WalContent::Commands(commands.iter().map(command).collect()),
+        Content::Members { voters, learners } => WalContent::Members(json!({ "voters": voters, "learners": learners })),
+    }
+}
+
+fn command(command: &Command) -> Value {
+    let mut line = match &command.op {
+        Op::Edit(edit) => json!({
+            "op": if edit.kind.deletes() { "delete" } else { "edit" },
+            "db": edit.doc.db.to_string(),
+            "id": edit.doc.id.as_str(),
+            "parent": edit.parent.as_ref().map(ToString::to_string),
+            "body": body(&edit.body.json),
+        }),
+        Op::Graft(graft) => json!({
+            "op": "graft",
+            "db": graft.doc.db.to_string(),
+            "id": graft.doc.id.as_str(),
+            "path": graft.path.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "deleted": graft.deleted,
+            "body": body(&graft.body.json),
+        }),
+        Op::Local(local) => json!({
+            "op": "local",
+            "db": local.doc.db.to_string(),
+            "id": local.doc.id.as_str(),
+            "parent": local.parent,
+            "body": local.json.as_ref().map(|json| body(json)),
+        }),
+        Op::DropDb { db } => json!({ "op": "drop_db", "db": db.to_string() }),
+        Op::Compact { doc } => json!({ "op": "compact", "db": doc.db.to_string(), "id": doc.id.as_str() }),
+        Op::Purge(purge) => json!({
+            "op": "purge",
+            "db": purge.doc.db.to_string(),
+            "id": purge.doc.id.as_str(),
+            "revs": purge.revs.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        }),
+        Op::AdoptSlots { version, slots } => json!({ "op": "adopt_slots", "version": version, "slots": slots.len() }),
+    };
+    line["request"] = Value::String(command.request.to_string());
+    if command.retry {
+        line["retry"] = Value::Bool(true);
+    }
+    line
+}
+
+/// A body as JSON; as text if it is none, which only a damaged log could hold.
+fn body(json: &[u8]) -> Value {
+    serde_json::from_slice(json).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(json).into_owned()))
+}

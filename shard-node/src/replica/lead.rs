@@ -1,0 +1,98 @@
+//! Elections and planned changes of the primary, as far as one replica is concerned.
+//!
+//! Voters refuse every candidate while they may still hear their primary, so a candidacy in the presence of one only
+//! raises the term and drives it from office. Whoever is asked to stand while a primary lives refuses, or asks that one
+//! to hand over if that is what was meant.
+
+use std::cmp::Reverse;
+use std::sync::Weak;
+use std::sync::atomic::Ordering;
+
+use common::ids::{NodeId, RaftId};
+use common::state::{Campaign, Peer, Promote, Role};
+use tokio::sync::mpsc;
+
+use crate::raft::group;
+use crate::replica::Replica;
+
+/// Hands over to whoever asked for the lead, one after the other.
+pub(super) async fn hand_over_when_asked(replica: Weak<Replica>, mut asked: mpsc::Receiver<RaftId>) {
+    while let Some(heir) = asked.recv().await {
+        let Some(replica) = replica.upgrade() else { return };
+        let heir = replica.group.status().voters.into_iter().find(|peer| peer.raft_id == heir);
+        if let Some(heir) = heir {
+            replica.hand_over(Some(&heir.node)).await;
+        }
+    }
+}
+
+impl Replica {
+    /// Stands for election; or, while a primary lives, asks it to hand over.
+    pub(crate) async fn campaign(&self, promote: &Promote) -> Campaign {
+        let status = self.group.status();
+        if self.group.is_primary() {
+            return Campaign::AlreadyPrimary;
+        }
+        if status.term != promote.term {
+            return Campaign::StaleTerm { term: status.term };
+        }
+        let votes = status.voters.iter().any(|peer| peer.raft_id == self.identity.replica);
+        let stands = matches!(status.role, Role::Replica | Role::Candidate);
+        if !votes || !stands || self.closing.load(Ordering::Relaxed) || self.group.damage().is_some() {
+            return Campaign::NotEligible;
+        }
+        let lease = self.config.replication.lease();
+        let lives = status.heard.is_some_and(|silence| silence <= lease);
+        if let Some(primary) = status.primary.filter(|_| lives) {
+            if !promote.planned {
+                return Campaign::NotEligible;
+            }
+            tracing::info!(shard = %self.shard(), primary = %primary.node, "asking the primary to hand over");
+            let agreed = tokio::time::timeout(lease, self.group.ask_for_lead(&primary)).await;
+            return if agreed.unwrap_or(false) { Campaign::Started } else { Campaign::NotEligible };
+        }
+        // Routers, monitors and whoever hands over ask at the same moment. Another candidacy in the same term would only
+        // take the votes away from the one under way.
+        if self.stood.fetch_max(status.term.0 + 1, Ordering::Relaxed) > status.term.0 {
+            return Campaign::Started;
+        }
+        tracing::info!(shard = %self.shard(), term = %status.term, last = ?status.last, "standing for election");
+        match self.group.elect().await {
+            Ok(()) => Campaign::Started,
+            Err(_) => Campaign::NotEligible,
+        }
+    }
+
+    /// Gives the lead to the most advanced other voter: takes no more writes, waits until it has everything, is quiet
+    /// until the voters' leases have run out, and asks it to stand. Whatever fails, the monitor finds a primary.
+    pub(crate) async fn hand_over(&self, to: Option<&NodeId>) {
+        if !self.group.is_primary() {
+            return;
+        }
+        let status = self.group.status();
+        let others = status.voters.iter().filter(|peer| peer.raft_id != self.identity.replica);
+        let wanted = others.filter(|peer| to.is_none_or(|to| *to == peer.node));
+        // As `failover` chooses, so that nobody proposes another one.
+        let advanced = |peer: &&Peer| (self.group.matched(peer.raft_id).0, Reverse(peer.node.clone()));
+        let Some(heir) = wanted.max_by_key(advanced).cloned() else { return };
+        tracing::info!(shard = %self.shard(), to = %heir.node, "handing over");
+        let stopping = self.closing.swap(true, Ordering::Relaxed);
+        let lease = self.config.replication.lease();
+        let caught_up = self.group.caught_up(heir.raft_id, 0);
+        if tokio::time::timeout(2 * lease, caught_up).await.is_ok() {
+            self.group.set_quiet(true);
+            // A little longer than the lease: the last sign of life may still be on its way.
+            tokio::time::sleep(lease + lease / 10).await;
+            let promote = Promote { shard: self.shard(), term: status.term, planned: false };
+            self.group.ask_to_stand(&heir.node, promote).await;
+            let mut role = self.group.watch_role();
+            let stepped_down =
+                async { while self.group.is_primary() && group::AsyncChanges::changed(&mut role).await.is_ok() {} };
+            if tokio::time::timeout(lease, stepped_down).await.is_err() {
+                tracing::warn!(shard = %self.shard(), to = %heir.node, "nobody took over");
+            }
+            self.group.set_quiet(false);
+        }
+        self.closing.store(stopping, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,325 @@
+//! fjall 3: a log-structured merge tree, the engine for production.
+//!
+//! Batches go to fjall's journal without fsync; [`Engine::flush`] syncs it. fjall replays the journal up to its first
+//! incomplete batch, so both a killed process and a power cut leave a prefix of the batches with everything flushed;
+//! where fjall takes a torn end for damage, [`journal`] has it cut off.
+
+use std::fs;
+use std::io;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ::fjall::compaction::Leveled;
+use ::fjall::{
+    CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, OwnedWriteBatch, PersistMode,
+    Readable, Snapshot,
+};
+use bytes::Bytes;
+
+use super::files;
+use super::generation::{Generation, InUse};
+use super::journal;
+use super::room::Room;
+use super::sealer::Sealer;
+use super::{Batch, Engine, Error, KEY_BYTES_MAX, Pair, Pairs, Read, is_empty_range};
+
+/// A memtable's size before it becomes a table, in bytes. A replica holds one that fills and up to
+/// [`SEALED_MEMTABLES_MAX`] and one that wait, so a node with three replicas holds 96 MiB at most: larger costs memory,
+/// smaller costs more compaction.
+const MEMTABLE_BYTES: u64 = 8 << 20;
+/// What a memtable needs beside each key and value, in bytes.
+const MEMTABLE_ENTRY_BYTES: u64 = 128;
+/// Memtables that may wait to be written before `apply` waits. fjall itself stops at four, but in steps of 100 ms and,
+/// when its worker has died of an error, for ever.
+const SEALED_MEMTABLES_MAX: usize = 2;
+/// Unmerged tables above which writing is expected to wait: fjall slows writers down at 20 and stops them at 30.
+const L0_TABLES_MAX: usize = 16;
+/// How often a waiting `apply` looks again: short beside the time a memtable takes to write.
+const ROOM_CHECK_INTERVAL: Duration = Duration::from_millis(1);
+/// Size of one table, in bytes; the first sorted level holds four. One merge into that level rewrites all of it, and
+/// with one worker the memtables wait meanwhile: larger means longer waits, smaller means more files.
+const TABLE_BYTES: u64 = 8 << 20;
+/// Values of at least this many bytes are kept in files of their own, which merges of tables leave alone: measured with
+/// documents of 1 KB, a third more bulk writes a second. Smaller values are cheaper to move than to look up.
+const SEPARATED_BYTES_MIN: u32 = 512;
+/// Size of one file of such values, in bytes. Smaller ones are cleared of old values sooner.
+const BLOB_FILE_BYTES: u64 = 32 << 20;
+/// Bytes of journal after which fjall writes memtables early. Bounds the replay at start; fjall's minimum.
+const JOURNAL_BYTES_MAX: u64 = 64 << 20;
+/// Background threads. With two, fjall's first thread hands compactions to the second by putting them back into the
+/// queue it reads from, which burns a core as long as the second is busy (measured: 45 % more processor time).
+const WORKERS: usize = 1;
+/// Open files kept. Three replicas a node must stay below the usual limit of 1,024 together.
+const OPEN_FILES_MAX: usize = 128;
+/// An engine on fjall.
+pub(super) struct Fjall {
+    path: PathBuf,
+    cache_bytes: u64,
+    room: Room,
+    instance: InUse<Instance>,
+}
+
+impl Fjall {
+    pub(super) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, Error> {
+        let generation = Generation::current(dir).map_err(|error| Error::io(dir, &error))?;
+        let instance = Instance::open(dir, generation, cache_bytes)?;
+        Ok(Self { path: dir.to_owned(), cache_bytes, room: Room::new(dir), instance: InUse::new(instance) })
+    }
+}
+
+impl Read for Fjall {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        // Through a snapshot: without one, fjall shows keys of a batch that is still going in.
+        View::of(self.instance.get()).get(key)
+    }
+
+    fn scan(&self, low: Bound<&[u8]>, high: Bound<&[u8]>, reverse: bool) -> Pairs<'_> {
+        View::of(self.instance.get()).pairs(low, high, reverse)
+    }
+}
+
+impl Engine for Fjall {
+    fn name(&self) -> &'static str {
+        "fjall"
+    }
+
+    fn apply(&self, batch: Batch) -> Result<(), Error> {
+        batch.check(&self.path)?;
+        self.room.check(&batch)?;
+        self.instance.get().apply(batch)
+    }
+
+    fn view(&self) -> Result<Box<dyn Read>, Error> {
+        Ok(Box::new(View::of(self.instance.get())))
+    }
+
+    fn flush(&self) -> Result<(), Error> {
+        self.instance.get().flush()
+    }
+
+    fn is_quick(&self) -> bool {
+        !self.instance.get().is_busy()
+    }
+
+    fn crash_safe(&self) -> bool {
+        true
+    }
+
+    fn install(&self, pairs: &mut dyn Iterator<Item = Result<Pair, Error>>) -> Result<(), Error> {
+        let old = self.instance.get();
+        let generation = old.generation.next().map_err(|error| Error::io(&self.path, &error))?;
+        let new = Instance::open(&self.path, generation, self.cache_bytes)?;
+        new.fill(pairs)?;
+        new.generation.switch().map_err(|error| Error::io(&self.path, &error))?;
+        self.instance.replace(new);
+        old.generation.retire();
+        Ok(())
+    }
+
+    fn size_bytes(&self) -> u64 {
+        let instance = self.instance.get();
+        // The journal is left out: it is one preallocated file, mostly holes.
+        instance.keyspace.disk_space()
+    }
+}
+
+/// One open fjall database. The fields' order is their drop order: who uses the database, the database, its folder.
+struct Instance {
+    path: PathBuf,
+    sealer: Sealer,
+    keyspace: Keyspace,
+    /// Bytes in the memtable that fills, as far as this process wrote them.
+    memtable_bytes: AtomicU64,
+    db: Database,
+    generation: Generation,
+}
+
+impl Instance {
+    fn open(path: &Path, generation: Generation, cache_bytes: u64) -> Result<Self, Error> {
+        let folder = generation.folder();
+        remove_unfinished(&folder).map_err(|error| Error::io(path, &error))?;
+        let open = || {
+            Database::builder(&folder)
+                .cache_size(cache_bytes)
+                .worker_threads(WORKERS)
+                .max_cached_files(Some(OPEN_FILES_MAX))
+                .max_journaling_size(JOURNAL_BYTES_MAX)
+                // No write call per batch: the log is the truth, and a lost tail of the journal is replayed from it.
+                .manual_journal_persist(true)
+                .open()
+        };
+        let db = match open() {
+            Err(::fjall::Error::JournalRecovery(error)) => {
+                let cut = journal::cut(&folder).map_err(|error| Error::io(path, &error))?;
+                tracing::warn!(folder = %folder.display(), ?error, cut, "journal torn behind the last flush");
+                open()
+            }
+            opened => opened,
+        };
+        let db = db.map_err(|error| sort(path, error))?;
+        let keyspace = db.keyspace("data", options).map_err(|error| sort(path, error))?;
+        let place = path.to_owned();
+        let sealer = Sealer::start(folder, keyspace.clone(), move |error| sort(&place, error));
+        let sealer = sealer.map_err(|error| Error::io(path, &error))?;
+        Ok(Self { path: path.to_owned(), sealer, keyspace, memtable_bytes: AtomicU64::new(0), db, generation })
+    }
+
+    fn apply(&self, batch: Batch) -> Result<(), Error> {
+        self.sealer.check()?;
+        self.wait_for_room()?;
+        let mut changes = OwnedWriteBatch::with_capacity(self.db.clone(), batch.changes.len());
+        let mut bytes = 0;
+        for (key, value) in batch.changes {
+            bytes += MEMTABLE_ENTRY_BYTES + (key.len() + value.as_ref().map_or(0, Bytes::len)) as u64;
+            match value {
+                Some(value) => changes.insert(&self.keyspace, key, value),
+                None => changes.remove(&self.keyspace, key),
+            }
+        }
+        changes.commit().map_err(|error| sort(&self.path, error))?;
+        self.seal_memtable(bytes);
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<(), Error> {
+        let (folder, failed) = (self.generation.folder(), |error| sort(&self.path, error));
+        // The position comes before the fsync: what others apply meanwhile may get into the file behind it.
+        self.db.persist(PersistMode::Buffer).map_err(failed)?;
+        let filled = journal::Position::filled(&folder).map_err(|error| Error::io(&self.path, &error))?;
+        self.db.persist(PersistMode::SyncAll).map_err(failed)?;
+        match filled {
+            Some(position) => position.save(&folder).map_err(|error| Error::io(&self.path, &error)),
+            None => Ok(()),
+        }
+    }
+
+    /// Has the memtable sealed once it is full. fjall leaves that to its worker, too, and lets the memtable grow without
+    /// bound as long as the worker merges tables.
+    fn seal_memtable(&self, bytes: u64) {
+        if self.memtable_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes >= MEMTABLE_BYTES {
+            self.memtable_bytes.store(0, Ordering::Relaxed);
+            self.sealer.ask();
+        }
+    }
+
+    /// Whether writing may have to wait for what fjall does in the background.
+    fn is_busy(&self) -> bool {
+        self.is_behind() || self.keyspace.l0_table_count() >= L0_TABLES_MAX
+    }
+
+    /// Whether too many memtables wait to be written.
+    fn is_behind(&self) -> bool {
+        self.keyspace.sealed_memtable_count() > SEALED_MEMTABLES_MAX
+    }
+
+    /// Waits while too many memtables wait to be written; an error when they never will be.
+    fn wait_for_room(&self) -> Result<(), Error> {
+        while self.is_behind() {
+            // fjall says so here when its worker has died.
+            self.db.persist(PersistMode::Buffer).map_err(|error| sort(&self.path, error))?;
+            // fjall has no signal to wait for.
+            std::thread::park_timeout(ROOM_CHECK_INTERVAL);
+        }
+        Ok(())
+    }
+
+    /// Writes `pairs` straight into tables, durably. They need not go through the journal: nothing is shown of them
+    /// before the switch.
+    fn fill(&self, pairs: &mut dyn Iterator<Item = Result<Pair, Error>>) -> Result<(), Error> {
+        let failed = |error| sort(&self.path, error);
+        let mut tables = self.keyspace.start_ingestion().map_err(failed)?;
+        let mut last = Bytes::new();
+        for pair in pairs {
+            let (key, value) = pair?;
+            // fjall panics on these. The empty key is refused with them: nothing is less than it.
+            if key <= last || key.len() > KEY_BYTES_MAX {
+                let reason = "pairs to install are not in key order, or a key is too long".to_owned();
+                return Err(Error::Io { path: self.path.clone(), reason });
+            }
+            last.clone_from(&key);
+            tables.write(key, value).map_err(failed)?;
+        }
+        tables.finish().map_err(failed)?;
+        self.db.persist(PersistMode::SyncAll).map_err(failed)
+    }
+}
+
+fn separation() -> KvSeparationOptions {
+    KvSeparationOptions::default()
+        .separation_threshold(SEPARATED_BYTES_MIN)
+        .file_target_size(BLOB_FILE_BYTES)
+        // Cheap to read back; documents are often compressed already, and merges never touch them.
+        .compression(CompressionType::None)
+}
+
+fn options() -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default()
+        // We seal them ourselves; this is for the one that was replayed from the journal at start.
+        .max_memtable_size(2 * MEMTABLE_BYTES)
+        .with_kv_separation(Some(separation()))
+        .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(TABLE_BYTES)))
+        // Every new document is first looked for in vain: filters on all levels, the last included.
+        .expect_point_read_hits(false)
+}
+
+/// Removes what is left of a database whose creation was cut short: fjall neither opens nor creates over it. Its
+/// version file is synced before anything can be stored.
+fn remove_unfinished(folder: &Path) -> io::Result<()> {
+    let finished = fs::metadata(folder.join("version")).is_ok_and(|version| version.len() > 0);
+    let stored = folder.join("keyspaces").join("1").exists();
+    if finished || stored {
+        return Ok(());
+    }
+    files::remove_tree(folder)?;
+    files::make_dir(folder)
+}
+
+/// All pairs as they were at one moment. The fields' order is their drop order.
+struct View {
+    snapshot: Snapshot,
+    instance: Arc<Instance>,
+}
+
+impl View {
+    fn of(instance: Arc<Instance>) -> Self {
+        Self { snapshot: instance.db.snapshot(), instance }
+    }
+
+    fn pairs(&self, low: Bound<&[u8]>, high: Bound<&[u8]>, reverse: bool) -> Pairs<'static> {
+        if is_empty_range(low, high) {
+            return Box::new(std::iter::empty());
+        }
+        let pairs = self.snapshot.range::<&[u8], _>(&self.instance.keyspace, (low, high));
+        let instance = Arc::clone(&self.instance);
+        let owned = move |pair: ::fjall::Guard| {
+            let (key, value) = pair.into_inner().map_err(|error| sort(&instance.path, error))?;
+            Ok((key.into(), value.into()))
+        };
+        if reverse { Box::new(pairs.rev().map(owned)) } else { Box::new(pairs.map(owned)) }
+    }
+}
+
+impl Read for View {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        let value = self.snapshot.get(&self.instance.keyspace, key);
+        Ok(value.map_err(|error| sort(&self.instance.path, error))?.map(Bytes::from))
+    }
+
+    fn scan(&self, low: Bound<&[u8]>, high: Bound<&[u8]>, reverse: bool) -> Pairs<'_> {
+        self.pairs(low, high, reverse)
+    }
+}
+
+fn sort(path: &Path, error: ::fjall::Error) -> Error {
+    use ::fjall::{Error as F, LsmError};
+    match error {
+        F::Io(error) | F::Storage(LsmError::Io(error)) => Error::io(path, &error),
+        // An earlier write failed, perhaps in the background, and fjall forgot why.
+        F::Poisoned if Room::is_short(path) => Error::DiskFull { path: path.to_owned() },
+        F::Poisoned | F::Locked | F::KeyspaceDeleted => Error::Io { path: path.to_owned(), reason: error.to_string() },
+        damage => Error::Damaged { path: path.to_owned(), reason: damage.to_string() },
+    }
+}

@@ -1,0 +1,329 @@
+//! The fold: commands in, in log order, one batch and their outcomes out.
+//!
+//! Deterministic and total: the same commands on the same store give the same bytes and the same outcomes on every
+//! replica, however they are cut into batches. Whether an edit is allowed is decided by `common::edit`; this file
+//! keeps records, bodies, the stream and the counters in step with what was decided.
+
+mod compact;
+mod purge;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use common::command::{Address, Body, Command, LocalEdit, Op, Outcome};
+use common::edit::{self, Asker, Decision};
+use common::ids::{DbUid, Index, Seq, Slot};
+use common::query::DbCounters;
+use common::rev::{Rev, RevHash};
+use common::rev_tree::RevTree;
+
+use super::keys::{self, Key};
+use super::overlay::Overlay;
+use super::record::{self, DocRecord, LocalRecord, SeqRow, Slots};
+use super::{counters, damaged, decoded, is_dropped};
+use crate::storage::{Batch, Error, Read};
+
+/// Requests a local document remembers. What became of a retry that comes after this many other writes of the same
+/// document is not known; more would make every checkpoint larger.
+const LOCAL_REQUESTS_MAX: usize = 8;
+
+/// Folds commands into one batch. Nothing is written: the caller applies the batch.
+pub struct Apply<'a> {
+    reader: &'a dyn Read,
+    overlay: Overlay<'a>,
+    /// What is known of the databases met so far; written once when the batch is finished.
+    dbs: BTreeMap<DbUid, Db>,
+    /// Loaded at the first document.
+    slots: Option<Slots>,
+}
+
+struct Db {
+    counters: DbCounters,
+    dropped: bool,
+    changed: bool,
+}
+
+/// What came of a batch of commands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folded {
+    /// To be applied in one step. Sorted by key, each key once.
+    pub batch: Batch,
+    /// Databases whose stream grew or ended, sorted: wake their feeds.
+    pub changed: Vec<DbUid>,
+}
+
+impl<'a> Apply<'a> {
+    /// Begins a batch on top of what `reader` has. Nothing else may be applied until this batch is.
+    pub fn new(reader: &'a dyn Read) -> Self {
+        Self { reader, overlay: Overlay::new(reader), dbs: BTreeMap::new(), slots: None }
+    }
+
+    /// Folds in one command of the log entry at `index`.
+    pub fn command(&mut self, index: Index, command: &Command) -> Result<Outcome, Error> {
+        let asker = Asker { request: command.request, retry: command.retry };
+        match &command.op {
+            Op::Edit(op) => self.document(index, &op.doc, &op.body, |tree| edit::decide(tree, asker, op)),
+            Op::Graft(op) => self.document(index, &op.doc, &op.body, |tree| edit::decide_graft(tree, asker, op)),
+            Op::Local(op) => self.local(asker, op),
+            Op::DropDb { db } => self.drop_db(*db),
+            Op::AdoptSlots { version, slots } => self.adopt(*version, slots),
+            Op::Compact { doc } => self.compact(index, doc),
+            Op::Purge(op) => self.purge(index, command.request, op),
+        }
+    }
+
+    /// Ends the batch. `applied` is kept with it and comes back from [`applied`](super::applied).
+    pub fn finish(self, applied: Bytes) -> Folded {
+        let Self { mut overlay, dbs, .. } = self;
+        overlay.put(Key::Applied.encode(), applied);
+        let changed = dbs.into_iter().filter(|(_, db)| db.changed).map(|(uid, db)| {
+            if db.dropped {
+                overlay.forget(&keys::whole_db(uid));
+            } else {
+                overlay.put(Key::Counters(uid).encode(), record::encode(&db.counters));
+            }
+            uid
+        });
+        let changed = changed.collect();
+        Folded { batch: overlay.into_batch(), changed }
+    }
+
+    fn document(
+        &mut self,
+        index: Index,
+        at: &Address,
+        body: &Body,
+        decide: impl FnOnce(Option<&RevTree>) -> Decision,
+    ) -> Result<Outcome, Error> {
+        if let Some(refusal) = self.refusal(at)? {
+            return Ok(refusal);
+        }
+        let key = Key::Doc(at.db, at.id.clone()).encode();
+        let old = self.open(&key)?;
+        match decide(old.as_ref().map(|(_, tree)| tree)) {
+            Decision::Write { tree, rev, dropped } => {
+                let new = Some((&rev, body.json.clone()));
+                let json = self.place_bodies(at, old.as_ref(), &tree, new, &dropped)?;
+                let seq = self.put_document(index, at, key, old.as_ref().map(|(record, _)| record), &tree, json)?;
+                Ok(Outcome::Written { rev, seq })
+            }
+            Decision::Repeat { rev } => {
+                let seq = old.map(|(record, _)| record.seq).unwrap_or_default();
+                Ok(Outcome::Written { rev, seq })
+            }
+            Decision::Conflict => Ok(Outcome::Conflict),
+            Decision::Forgotten => Ok(Outcome::Forgotten),
+            Decision::NotFound { deleted } => Ok(Outcome::NotFound { deleted }),
+        }
+    }
+
+    /// The document at `key` with its tree, if it is there.
+    fn open(&self, key: &[u8]) -> Result<Option<(DocRecord, RevTree)>, Error> {
+        let Some(record) = decoded(key, self.overlay.get(key)?, DocRecord::decode)? else { return Ok(None) };
+        let tree = record.tree().map_err(|record::Unknown| damaged(key, "its tree cannot be read"))?;
+        Ok(Some((record, tree)))
+    }
+
+    /// Puts every body where it belongs in `tree`, which is not empty: the winner's with the record (it is returned),
+    /// all others under their own keys. `new` is a revision that was just written, `dropped` are those that are no
+    /// longer in the tree. Bodies only change places when the winner does.
+    fn place_bodies(
+        &mut self,
+        at: &Address,
+        old: Option<&(DocRecord, RevTree)>,
+        tree: &RevTree,
+        new: Option<(&Rev, Bytes)>,
+        dropped: &[Rev],
+    ) -> Result<Bytes, Error> {
+        let key = |rev: &Rev| Key::Body(at.db, at.id.clone(), rev.clone()).encode();
+        let winner = &tree.winner().expect("a tree that is not empty has a winner").rev;
+        let mut of_winner = None;
+        match new {
+            Some((rev, body)) if rev == winner => of_winner = Some(body),
+            Some((rev, body)) if tree.get(rev).is_some() => self.overlay.put(key(rev), body),
+            _ => {}
+        }
+        if let Some((old, old_tree)) = old {
+            // Nobody can ask for them any more. The old winner's body has no key of its own yet.
+            for rev in dropped.iter().filter(|rev| **rev != old.winner) {
+                if old_tree.get(rev).is_some_and(|node| node.stored) {
+                    self.overlay.delete(key(rev));
+                }
+            }
+            if *winner == old.winner {
+                return Ok(old.json.clone());
+            }
+            if tree.get(&old.winner).is_some() {
+                self.overlay.put(key(&old.winner), old.json.clone());
+            }
+        }
+        if let Some(body) = of_winner {
+            return Ok(body);
+        }
+        // The winner is gone or was deleted, and a leaf that had lost to it takes its place.
+        let key = key(winner);
+        let json = self.overlay.get(&key)?.ok_or_else(|| damaged(&key, "a leaf has no body"))?;
+        self.overlay.delete(key);
+        Ok(json)
+    }
+
+    /// Puts a document with this tree, and this body of its winner, at the end of the stream.
+    fn put_document(
+        &mut self,
+        index: Index,
+        at: &Address,
+        key: Bytes,
+        old: Option<&DocRecord>,
+        tree: &RevTree,
+        json: Bytes,
+    ) -> Result<Seq, Error> {
+        self.take_document(at, old)?;
+        let seq = self.next_seq(at.db)?;
+        let new = DocRecord::new(seq, index, tree, json).expect("a tree that is not empty has a winner");
+        self.overlay.put(keys::by_seq(at.db, seq), record::encode(&SeqRow::of(at.id.clone(), tree)));
+        self.overlay.put(key, new.encode());
+        let counters = &mut self.db(at.db)?.counters;
+        *count(counters, new.deleted) += 1;
+        counters.bytes += length(&new.json);
+        Ok(seq)
+    }
+
+    /// Takes a document, as it was, out of the stream and the counters.
+    fn take_document(&mut self, at: &Address, old: Option<&DocRecord>) -> Result<(), Error> {
+        let Some(old) = old else { return Ok(()) };
+        self.overlay.delete(keys::by_seq(at.db, old.seq));
+        let counters = &mut self.db(at.db)?.counters;
+        take(count(counters, old.deleted), 1, at.db)?;
+        take(&mut counters.bytes, length(&old.json), at.db)
+    }
+
+    fn local(&mut self, asker: Asker, op: &LocalEdit) -> Result<Outcome, Error> {
+        if let Some(refusal) = self.refusal(&op.doc)? {
+            return Ok(refusal);
+        }
+        let key = Key::Local(op.doc.db, op.doc.id.clone()).encode();
+        let old = decoded(&key, self.overlay.get(&key)?, LocalRecord::decode)?;
+        let mut requests = old.as_ref().map(|old| old.requests.clone()).unwrap_or_default();
+        if let Some((_, counter)) = requests.iter().find(|(known, _)| *known == asker.request) {
+            return Ok(local_written(*counter));
+        }
+        if asker.retry && requests.len() >= LOCAL_REQUESTS_MAX {
+            return Ok(Outcome::Forgotten);
+        }
+        let current = old.filter(|old| old.live).map(|old| old.counter);
+        if current.is_none() && op.json.is_none() {
+            return Ok(Outcome::NotFound { deleted: false });
+        }
+        // A missing document counts as 0-0, which is what its deletion answered.
+        if op.parent.is_some_and(|parent| parent != current.unwrap_or(0)) {
+            return Ok(Outcome::Conflict);
+        }
+        // As CouchDB numbers them: one more than the revision named, from one when none is.
+        let counter = if op.json.is_some() { op.parent.unwrap_or(0) + 1 } else { 0 };
+        requests.push((asker.request, counter));
+        if requests.len() > LOCAL_REQUESTS_MAX {
+            requests.remove(0);
+        }
+        let json = op.json.clone().unwrap_or_default();
+        self.overlay.put(key, LocalRecord { counter, live: op.json.is_some(), requests, json }.encode());
+        Ok(local_written(counter))
+    }
+
+    /// Marks the database and takes back what this batch did to it; what earlier batches wrote is left to
+    /// [`sweep`](super::sweep), since it may be more than fits one batch.
+    fn drop_db(&mut self, uid: DbUid) -> Result<Outcome, Error> {
+        let db = self.db(uid)?;
+        if !db.dropped {
+            db.dropped = true;
+            db.changed = true;
+            self.overlay.put(Key::Dropped(uid).encode(), Bytes::new());
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn adopt(&mut self, version: u64, slots: &[Slot]) -> Result<Outcome, Error> {
+        let mut owned = slots.to_vec();
+        owned.sort_unstable();
+        owned.dedup();
+        let new = Slots { version, owned };
+        let known = self.slots()?;
+        if *known == new {
+            return Ok(Outcome::Done);
+        }
+        if known.version >= version {
+            return Ok(Outcome::NotOwner { version: known.version });
+        }
+        self.overlay.put(slots_key(), record::encode(&new));
+        self.slots = Some(new);
+        Ok(Outcome::Done)
+    }
+
+    /// Why a write at `at` must not even be looked at, if so.
+    fn refusal(&mut self, at: &Address) -> Result<Option<Outcome>, Error> {
+        if self.db(at.db)?.dropped {
+            return Ok(Some(Outcome::Dropped));
+        }
+        if at.db.is_system() {
+            return Ok(None);
+        }
+        let slots = self.slots()?;
+        let foreign = slots.owned.binary_search(&at.slot).is_err();
+        Ok(foreign.then_some(Outcome::NotOwner { version: slots.version }))
+    }
+
+    fn db(&mut self, uid: DbUid) -> Result<&mut Db, Error> {
+        match self.dbs.entry(uid) {
+            std::collections::btree_map::Entry::Occupied(known) => Ok(known.into_mut()),
+            std::collections::btree_map::Entry::Vacant(vacant) => {
+                let (counters, dropped) = (counters(self.reader, uid)?, is_dropped(self.reader, uid)?);
+                Ok(vacant.insert(Db { counters, dropped, changed: false }))
+            }
+        }
+    }
+
+    fn next_seq(&mut self, uid: DbUid) -> Result<Seq, Error> {
+        let db = self.db(uid)?;
+        db.changed = true;
+        db.counters.seq.0 += 1;
+        Ok(db.counters.seq)
+    }
+
+    fn slots(&mut self) -> Result<&Slots, Error> {
+        match &mut self.slots {
+            Some(known) => Ok(known),
+            unknown => Ok(unknown.insert(slots(self.reader)?)),
+        }
+    }
+}
+
+/// The slots the shard owns; none, at version 0, before it adopted any.
+pub fn slots(reader: &dyn Read) -> Result<Slots, Error> {
+    let key = slots_key();
+    Ok(decoded(&key, reader.get(&key)?, |value| record::decode(value))?.unwrap_or_default())
+}
+
+fn slots_key() -> Bytes {
+    Key::Meta("slots".into()).encode()
+}
+
+fn count(counters: &mut DbCounters, deleted: bool) -> &mut u64 {
+    if deleted { &mut counters.deleted } else { &mut counters.docs }
+}
+
+/// A counter below zero would mean that the documents and the counters are not of the same moment.
+fn take(counter: &mut u64, amount: u64, db: DbUid) -> Result<(), Error> {
+    *counter = counter
+        .checked_sub(amount)
+        .ok_or_else(|| damaged(&Key::Counters(db).encode(), "it counts less than there is"))?;
+    Ok(())
+}
+
+fn length(json: &Bytes) -> u64 {
+    json.len() as u64
+}
+
+/// Local documents have no place in the stream: seq 0.
+fn local_written(counter: u64) -> Outcome {
+    let hash = RevHash::Text(counter.to_string().into());
+    Outcome::Written { rev: Rev { generation: 0, hash }, seq: Seq(0) }
+}

@@ -1,0 +1,128 @@
+//! Pages of a database's stream of changes.
+//!
+//! The reader may be the living engine: the page then shows the stream as it was when its last seq was read, less
+//! the documents that have moved on since; those stand further ahead, where the next page finds them.
+
+use std::ops::Bound;
+
+use bytes::Bytes;
+use common::change::{Change, ChangesPage, ChangesRequest, PENDING_COUNTED_MAX};
+use common::ids::{DbUid, Seq};
+use common::query::DbCounters;
+
+use super::keys::{self, Key};
+use super::record::{self, SeqRow};
+use super::{PAGE_BYTES_MAX, counters, damaged, decoded, doc, is_dropped, key_of};
+use crate::storage::{Error, Pairs, Read};
+
+/// One page of changes. Answers at once, also with nothing: waiting is the caller's.
+pub fn changes(reader: &dyn Read, request: &ChangesRequest) -> Result<ChangesPage, Error> {
+    let page = page(reader, request);
+    // Asked last: what a drop and the sweep behind it did to a page meanwhile, an error included, is of no account.
+    if is_dropped(reader, request.db)? {
+        return Ok(ChangesPage { rows: Vec::new(), more: false, last_seq: Seq(0), pending: 0, dropped: true });
+    }
+    page
+}
+
+fn page(reader: &dyn Read, request: &ChangesRequest) -> Result<ChangesPage, Error> {
+    let counters = counters(reader, request.db)?;
+    let stream = Stream { reader, db: request.db, counters, descending: request.descending };
+    let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
+    let (mut rows, mut more, mut bytes) = (Vec::new(), false, 0);
+    for pair in stream.behind(request.since) {
+        let (key, value) = pair?;
+        if rows.len() >= limit || bytes >= PAGE_BYTES_MAX {
+            more = true;
+            break;
+        }
+        if let Some(change) = stream.change(request, &key, value)? {
+            bytes += size(&change);
+            rows.push(change);
+        }
+    }
+    let at = rows.last().map_or(request.since, |row| row.seq);
+    let pending = if more { stream.count(request.since, at, rows.len())? } else { 0 };
+    Ok(ChangesPage { rows, more, last_seq: counters.seq, pending, dropped: false })
+}
+
+/// About what the row takes on the wire.
+fn size(change: &Change) -> usize {
+    let rev = 24;
+    change.id.as_str().len() + change.json.as_ref().map_or(0, Bytes::len) + change.leaves.len() * rev
+}
+
+/// One database's stream, seen in one direction.
+struct Stream<'a> {
+    reader: &'a dyn Read,
+    db: DbUid,
+    counters: DbCounters,
+    descending: bool,
+}
+
+impl<'a> Stream<'a> {
+    /// What stands behind `since`, up to the last seq.
+    fn behind(&self, since: Seq) -> Pairs<'a> {
+        let last = self.counters.seq;
+        // Between two ends that leave both out lies nothing when they meet; engines may refuse or panic at that.
+        let empty = if self.descending { since.0 <= 1 } else { since >= last };
+        if empty {
+            return Box::new(std::iter::empty());
+        }
+        let key = |seq| keys::by_seq(self.db, seq);
+        if self.descending {
+            let (low, high) = (key(Seq(1)), key(Seq(since.0.min(last.0.saturating_add(1)))));
+            self.reader.scan(Bound::Included(&low), Bound::Excluded(&high), true)
+        } else {
+            let (low, high) = (key(since), key(last));
+            self.reader.scan(Bound::Excluded(&low), Bound::Included(&high), false)
+        }
+    }
+
+    /// The row at `key`; `None` if its document has moved on, or is gone, since the row was read.
+    fn change(&self, request: &ChangesRequest, key: &[u8], value: Bytes) -> Result<Option<Change>, Error> {
+        let Key::BySeq(_, seq) = key_of(key)? else { return Err(damaged(key, "it lies in the stream")) };
+        let row = decoded(key, Some(value), |value| record::decode::<SeqRow>(value))?;
+        let SeqRow { id, mut leaves, deleted } = row.ok_or_else(|| damaged(key, "its row is gone"))?;
+        if !request.all_leaves {
+            leaves.truncate(1);
+        }
+        let mut json = None;
+        if request.bodies {
+            let record = doc(self.reader, &Key::Doc(self.db, id.clone()).encode())?;
+            match record {
+                Some(record) if record.seq == seq => json = Some(record.json),
+                Some(record) if record.seq > seq => return Ok(None),
+                // Purged since the row was read; then the row is gone as well.
+                None if self.reader.get(key)?.is_none() => return Ok(None),
+                Some(_) | None => return Err(damaged(key, "its document is older")),
+            }
+        }
+        Ok(Some(Change { seq, id, leaves, deleted, json }))
+    }
+
+    /// How many rows stand behind `at`, the end of a page of `page` rows that began behind `since`.
+    fn count(&self, since: Seq, at: Seq, page: usize) -> Result<u64, Error> {
+        let DbCounters { seq: last, docs, deleted, .. } = self.counters;
+        let rows = docs + deleted;
+        let seqs = if self.descending { at.0.min(last.0 + 1).saturating_sub(1) } else { last.0.saturating_sub(at.0) };
+        // No document changed twice: every seq has a row.
+        if rows == last.0 {
+            return Ok(seqs);
+        }
+        let from_the_start = if self.descending { since > last } else { since == Seq(0) };
+        if from_the_start {
+            return Ok(rows.saturating_sub(page as u64));
+        }
+        let most = seqs.min(rows);
+        let mut counted = 0;
+        for pair in self.behind(at) {
+            pair?;
+            counted += 1;
+            if counted > PENDING_COUNTED_MAX {
+                return Ok(most);
+            }
+        }
+        Ok(counted)
+    }
+}

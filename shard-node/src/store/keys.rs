@@ -1,0 +1,426 @@
+//! The one ordered key space of a replica: what each key means, and its bytes.
+//!
+//! The bytes sort as the meaning does: documents of a database by the bytes of their ids, its stream by seq. All keys
+//! of one database lie side by side, so that a dropped one is one range. Reads and writes nothing.
+
+use std::fmt;
+
+use bytes::Bytes;
+use common::ids::{DbUid, DocId, RequestId, Seq};
+use common::rev::{Rev, RevHash};
+
+/// Tags of the keys that concern the whole shard. All below [`DB`], so that a reader of a sorted stream of pairs knows
+/// the dropped databases before it meets their keys.
+const APPLIED: u8 = 0x01;
+const META: u8 = 0x02;
+const DROPPED: u8 = 0x03;
+/// Tag of every key of a database; behind it the uid and one of the kinds below.
+const DB: u8 = 0x10;
+
+const COUNTERS: u8 = 1;
+const DOC: u8 = 2;
+const BODY: u8 = 3;
+// Behind the documents: `snapshot::rebuild` makes the stream from them as they pass by.
+const BY_SEQ: u8 = 4;
+// 5 is kept for the streams of partitions.
+const LOCAL: u8 = 6;
+// 7 is kept for attachment chunks, 8 for index entries.
+const PURGES: u8 = 9;
+/// What stands behind [`PURGES`]: nothing, or one of these.
+const PURGE_NUMBER: u8 = 1;
+const PURGE_REQUEST: u8 = 2;
+
+const TAG: usize = 1;
+const UID: usize = 16;
+/// Bytes before what tells two keys of one kind and database apart.
+const HEAD: usize = TAG + UID + 1;
+
+/// What a key stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Key {
+    /// The record of what was applied last; opaque to the store.
+    Applied,
+    /// A named fact of the shard, such as the slots it owns.
+    Meta(Box<str>),
+    /// A database that was dropped; its uid is refused for ever.
+    Dropped(DbUid),
+    /// A database's counters.
+    Counters(DbUid),
+    /// A document's record: tree, seq, the winner's body.
+    Doc(DbUid, DocId),
+    /// The body of a revision that is not the winner.
+    Body(DbUid, DocId, Rev),
+    /// A document's place in the stream of changes.
+    BySeq(DbUid, Seq),
+    /// A local document.
+    Local(DbUid, DocId),
+    /// Which purges of a database are remembered.
+    Purges(DbUid),
+    /// A purge that is remembered, by its number.
+    Purge(DbUid, u64),
+    /// The number of a purge that is remembered, by its request.
+    PurgeRequest(DbUid, RequestId),
+}
+
+/// Bytes that are no key of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unknown;
+
+impl Key {
+    /// The key's bytes.
+    pub fn encode(&self) -> Bytes {
+        match self {
+            Self::Applied => Bytes::from_static(&[APPLIED]),
+            Self::Meta(name) => [&[META], name.as_bytes()].concat().into(),
+            Self::Dropped(db) => [&[DROPPED][..], db.0.as_bytes()].concat().into(),
+            Self::Counters(db) => in_db(*db, COUNTERS, 0).into(),
+            Self::Doc(db, id) => doc_bound(*db, id.as_str()).into(),
+            Self::Body(db, id, rev) => {
+                let mut key = in_db(*db, BODY, id.as_str().len() + 2 + 8 + 1 + 16);
+                push_escaped(&mut key, id.as_str());
+                push_rev(&mut key, rev);
+                key.into()
+            }
+            Self::BySeq(db, seq) => by_seq(*db, *seq),
+            Self::Local(db, id) => local_bound(*db, id.as_str()).into(),
+            Self::Purges(db) => in_db(*db, PURGES, 0).into(),
+            Self::Purge(db, number) => tagged(*db, PURGE_NUMBER, &number.to_be_bytes()),
+            Self::PurgeRequest(db, RequestId(request)) => tagged(*db, PURGE_REQUEST, request.as_bytes()),
+        }
+    }
+
+    /// What `key` stands for.
+    pub fn decode(key: &[u8]) -> Result<Self, Unknown> {
+        match key.split_first().ok_or(Unknown)? {
+            (&APPLIED, []) => Ok(Self::Applied),
+            (&META, name) => Ok(Self::Meta(text(name)?.into())),
+            (&DROPPED, uid) => Ok(Self::Dropped(uid_of(uid)?)),
+            (&DB, _) => Self::decode_in_db(db_of(key)?, key),
+            _ => Err(Unknown),
+        }
+    }
+
+    fn decode_in_db(db: DbUid, key: &[u8]) -> Result<Self, Unknown> {
+        let rest = key.get(HEAD..).ok_or(Unknown)?;
+        match key[HEAD - 1] {
+            COUNTERS if rest.is_empty() => Ok(Self::Counters(db)),
+            DOC => Ok(Self::Doc(db, id(rest)?)),
+            BODY => {
+                let (escaped, rev) = split_escaped(rest)?;
+                Ok(Self::Body(db, id(&escaped)?, rev_of(rev)?))
+            }
+            BY_SEQ => Ok(Self::BySeq(db, Seq(u64_of(rest)?))),
+            LOCAL => Ok(Self::Local(db, id(rest)?)),
+            PURGES => match rest.split_first() {
+                None => Ok(Self::Purges(db)),
+                Some((&PURGE_NUMBER, number)) => Ok(Self::Purge(db, u64_of(number)?)),
+                Some((&PURGE_REQUEST, request)) => {
+                    let request = uuid::Uuid::from_slice(request).map_err(|_| Unknown)?;
+                    Ok(Self::PurgeRequest(db, RequestId(request)))
+                }
+                Some(_) => Err(Unknown),
+            },
+            _ => Err(Unknown),
+        }
+    }
+
+    /// The database the key belongs to; `None` for keys of the whole shard, [`Key::Dropped`] among them.
+    pub fn db(&self) -> Option<DbUid> {
+        match self {
+            Self::Applied | Self::Meta(_) | Self::Dropped(_) => None,
+            Self::Counters(db) | Self::Doc(db, _) | Self::Body(db, ..) | Self::BySeq(db, _) | Self::Local(db, _) => {
+                Some(*db)
+            }
+            Self::Purges(db) | Self::Purge(db, _) | Self::PurgeRequest(db, _) => Some(*db),
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Applied => f.write_str("applied"),
+            Self::Meta(name) => write!(f, "meta {name}"),
+            Self::Dropped(db) => write!(f, "dropped {db}"),
+            Self::Counters(db) => write!(f, "counters {db}"),
+            Self::Doc(db, id) => write!(f, "doc {db} {id}"),
+            Self::Body(db, id, rev) => write!(f, "body {db} {id} {rev}"),
+            Self::BySeq(db, seq) => write!(f, "seq {db} {seq}"),
+            Self::Local(db, id) => write!(f, "local {db} {id}"),
+            Self::Purges(db) => write!(f, "purges {db}"),
+            Self::Purge(db, number) => write!(f, "purge {db} {number}"),
+            Self::PurgeRequest(db, RequestId(request)) => write!(f, "purge request {db} {request}"),
+        }
+    }
+}
+
+/// Where a document called `text` would stand; any text, since a range may begin and end anywhere.
+pub(crate) fn doc_bound(db: DbUid, text: &str) -> Vec<u8> {
+    bound(db, DOC, text)
+}
+
+/// Where a local document called `text` would stand.
+pub(crate) fn local_bound(db: DbUid, text: &str) -> Vec<u8> {
+    bound(db, LOCAL, text)
+}
+
+fn bound(db: DbUid, kind: u8, text: &str) -> Vec<u8> {
+    let mut key = in_db(db, kind, text.len());
+    key.extend_from_slice(text.as_bytes());
+    key
+}
+
+/// The bytes of [`Key::BySeq`].
+pub(crate) fn by_seq(db: DbUid, seq: Seq) -> Bytes {
+    let mut key = in_db(db, BY_SEQ, 8);
+    key.extend_from_slice(&seq.0.to_be_bytes());
+    key.into()
+}
+
+/// A range of keys: from the first, up to but not including the second.
+pub(crate) type Span = (Vec<u8>, Vec<u8>);
+
+/// All documents of a database.
+pub(crate) fn docs(db: DbUid) -> Span {
+    (in_db(db, DOC, 0), in_db(db, DOC + 1, 0))
+}
+
+/// All bodies of a database under keys of their own, but those of documents up to and including `after`.
+pub(crate) fn bodies(db: DbUid, after: Option<&DocId>) -> Span {
+    let mut low = in_db(db, BODY, 0);
+    if let Some(after) = after {
+        push_escaped(&mut low, after.as_str());
+        // In the place of the end of the id: behind all its bodies, before every longer id.
+        *low.last_mut().expect("it ends with two zeros") = 1;
+    }
+    (low, in_db(db, BODY + 1, 0))
+}
+
+/// All local documents of a database.
+pub(crate) fn locals(db: DbUid) -> Span {
+    (in_db(db, LOCAL, 0), in_db(db, LOCAL + 1, 0))
+}
+
+/// Everything of a database but the note that it was dropped.
+pub(crate) fn whole_db(db: DbUid) -> Span {
+    (in_db(db, 0, 0), in_db(db, u8::MAX, 0))
+}
+
+/// All notes of dropped databases.
+pub(crate) fn all_dropped() -> Span {
+    (vec![DROPPED], vec![DROPPED + 1])
+}
+
+/// Keys that can be made again from other keys: a snapshot leaves them out.
+pub(crate) fn is_derived(key: &Key) -> bool {
+    matches!(key, Key::BySeq(..))
+}
+
+fn in_db(db: DbUid, kind: u8, room: usize) -> Vec<u8> {
+    let mut key = Vec::with_capacity(HEAD + room);
+    key.push(DB);
+    key.extend_from_slice(db.0.as_bytes());
+    key.push(kind);
+    key
+}
+
+fn tagged(db: DbUid, tag: u8, rest: &[u8]) -> Bytes {
+    let mut key = in_db(db, PURGES, 1 + rest.len());
+    key.push(tag);
+    key.extend_from_slice(rest);
+    key.into()
+}
+
+/// Text with an end that sorts before everything: `00` ends it, and a zero inside is followed by `01`.
+fn push_escaped(key: &mut Vec<u8>, text: &str) {
+    for byte in text.bytes() {
+        key.push(byte);
+        if byte == 0 {
+            key.push(1);
+        }
+    }
+    key.extend_from_slice(&[0, 0]);
+}
+
+fn split_escaped(bytes: &[u8]) -> Result<(Vec<u8>, &[u8]), Unknown> {
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    loop {
+        match (bytes.get(at), bytes.get(at + 1)) {
+            (Some(0), Some(0)) => return Ok((plain, &bytes[at + 2..])),
+            (Some(0), Some(1)) => {
+                plain.push(0);
+                at += 2;
+            }
+            (Some(0), _) | (None, _) => return Err(Unknown),
+            (Some(byte), _) => {
+                plain.push(*byte);
+                at += 1;
+            }
+        }
+    }
+}
+
+/// Generation first, so that a document's bodies lie in the order they were written; then the hash in its short form,
+/// whose order does not matter to anybody.
+fn push_rev(key: &mut Vec<u8>, rev: &Rev) {
+    key.extend_from_slice(&rev.generation.to_be_bytes());
+    match &rev.hash {
+        RevHash::Digest(bytes) => {
+            key.push(0);
+            key.extend_from_slice(bytes);
+        }
+        RevHash::Text(text) => {
+            key.push(1);
+            key.extend_from_slice(text.as_bytes());
+        }
+    }
+}
+
+fn rev_of(bytes: &[u8]) -> Result<Rev, Unknown> {
+    let (generation, hash) = bytes.split_at_checked(8).ok_or(Unknown)?;
+    let hash = match hash.split_first().ok_or(Unknown)? {
+        (0, digest) => RevHash::Digest(digest.try_into().map_err(|_| Unknown)?),
+        (1, hash) => RevHash::Text(text(hash)?.into()),
+        _ => return Err(Unknown),
+    };
+    Ok(Rev { generation: u64_of(generation)?, hash })
+}
+
+fn db_of(key: &[u8]) -> Result<DbUid, Unknown> {
+    uid_of(key.get(TAG..TAG + UID).ok_or(Unknown)?)
+}
+
+fn uid_of(bytes: &[u8]) -> Result<DbUid, Unknown> {
+    Ok(DbUid(uuid::Uuid::from_slice(bytes).map_err(|_| Unknown)?))
+}
+
+fn u64_of(bytes: &[u8]) -> Result<u64, Unknown> {
+    Ok(u64::from_be_bytes(bytes.try_into().map_err(|_| Unknown)?))
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Unknown> {
+    std::str::from_utf8(bytes).map_err(|_| Unknown)
+}
+
+fn id(bytes: &[u8]) -> Result<DocId, Unknown> {
+    DocId::parse(text(bytes)?).map_err(|_| Unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_rev() -> impl Strategy<Value = Rev> {
+        let digest = any::<[u8; 16]>().prop_map(RevHash::Digest);
+        let foreign = "[a-z\u{0}é]{1,5}".prop_map(|text| RevHash::new(&text));
+        (any::<u64>(), prop_oneof![digest, foreign]).prop_map(|(generation, hash)| Rev { generation, hash })
+    }
+
+    fn any_id() -> impl Strategy<Value = DocId> {
+        "[a-c\u{0}\u{1}é\u{10ffff}]{1,4}".prop_map(|text| DocId::parse(&text).expect("valid"))
+    }
+
+    /// Few databases, so that keys of the same one meet; the greatest uid among them.
+    fn any_db() -> impl Strategy<Value = DbUid> {
+        prop::sample::select(vec![0, 1, 0x0101, u128::MAX - 1, u128::MAX])
+            .prop_map(|uid| DbUid(uuid::Uuid::from_u128(uid)))
+    }
+
+    fn any_key() -> impl Strategy<Value = Key> {
+        let local = "[a-c]{1,3}".prop_map(|text| DocId::parse(&format!("_local/{text}")).expect("valid"));
+        prop_oneof![
+            Just(Key::Applied),
+            "[a-z]{0,5}".prop_map(|name| Key::Meta(name.into())),
+            any_db().prop_map(Key::Dropped),
+            any_db().prop_map(Key::Counters),
+            (any_db(), any_id()).prop_map(|(db, id)| Key::Doc(db, id)),
+            (any_db(), any_id(), any_rev()).prop_map(|(db, id, rev)| Key::Body(db, id, rev)),
+            (any_db(), any::<u64>()).prop_map(|(db, seq)| Key::BySeq(db, Seq(seq))),
+            (any_db(), local).prop_map(|(db, id)| Key::Local(db, id)),
+            any_db().prop_map(Key::Purges),
+            (any_db(), any::<u64>()).prop_map(|(db, number)| Key::Purge(db, number)),
+            (any_db(), any::<u128>())
+                .prop_map(|(db, request)| Key::PurgeRequest(db, RequestId(uuid::Uuid::from_u128(request)))),
+        ]
+    }
+
+    /// What the order of the bytes is meant to be.
+    fn rank(key: &Key) -> (u8, Option<DbUid>, u8, String, u64) {
+        let none = String::new;
+        match key {
+            Key::Applied => (1, None, 0, none(), 0),
+            Key::Meta(name) => (2, None, 0, name.to_string(), 0),
+            Key::Dropped(db) => (3, Some(*db), 0, none(), 0),
+            Key::Counters(db) => (4, Some(*db), 1, none(), 0),
+            Key::Doc(db, id) => (4, Some(*db), 2, id.to_string(), 0),
+            Key::Body(db, id, rev) => (4, Some(*db), 3, id.to_string(), rev.generation),
+            Key::BySeq(db, seq) => (4, Some(*db), 4, none(), seq.0),
+            Key::Local(db, id) => (4, Some(*db), 6, id.to_string(), 0),
+            Key::Purges(db) => (4, Some(*db), 9, none(), 0),
+            Key::Purge(db, number) => (4, Some(*db), 10, none(), *number),
+            Key::PurgeRequest(db, request) => (4, Some(*db), 11, request.to_string(), 0),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn keys_come_back_as_written(key in any_key()) {
+            prop_assert_eq!(Key::decode(&key.encode()), Ok(key));
+        }
+
+        #[test]
+        fn bytes_sort_as_their_meaning(a in any_key(), b in any_key()) {
+            let meaning = rank(&a).cmp(&rank(&b));
+            if meaning.is_ne() {
+                prop_assert_eq!(a.encode().cmp(&b.encode()), meaning);
+            }
+        }
+
+        #[test]
+        fn a_database_is_one_range(key in any_key(), db in any_db()) {
+            let (low, high) = whole_db(db);
+            let bytes = key.encode();
+            let inside = low.as_slice() <= &bytes[..] && &bytes[..] < high.as_slice();
+            prop_assert_eq!(inside, key.db() == Some(db));
+        }
+
+        #[test]
+        fn bodies_behind_a_document_are_those_of_greater_ids(id in any_id(), after in any_id(), rev in any_rev()) {
+            let db = DbUid(uuid::Uuid::from_u128(7));
+            let (low, high) = bodies(db, Some(&after));
+            let bytes = Key::Body(db, id.clone(), rev).encode();
+            prop_assert_eq!(low.as_slice() <= &bytes[..] && &bytes[..] < high.as_slice(), id > after);
+        }
+
+        #[test]
+        fn foreign_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            if let Ok(key) = Key::decode(&bytes) {
+                prop_assert_eq!(&key.encode()[..], &bytes[..]);
+            }
+        }
+    }
+
+    #[test]
+    fn the_bytes_on_disk_never_change() {
+        let db = DbUid(uuid::Uuid::from_u128(0x0102));
+        let hex = |key: Key| key.encode().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let id = || DocId::parse("a").expect("valid");
+        let uid = "00000000000000000000000000000102";
+        assert_eq!(hex(Key::Applied), "01");
+        assert_eq!(hex(Key::Meta("slots".into())), "02736c6f7473");
+        assert_eq!(hex(Key::Dropped(db)), format!("03{uid}"));
+        assert_eq!(hex(Key::Counters(db)), format!("10{uid}01"));
+        assert_eq!(hex(Key::Doc(db, id())), format!("10{uid}0261"));
+        let rev = Rev::parse("2-bbb").expect("valid");
+        assert_eq!(hex(Key::Body(db, id(), rev)), format!("10{uid}03610000000000000000000201626262"));
+        assert_eq!(hex(Key::BySeq(db, Seq(258))), format!("10{uid}040000000000000102"));
+        assert_eq!(hex(Key::Local(db, id())), format!("10{uid}0661"));
+        assert_eq!(hex(Key::Purges(db)), format!("10{uid}09"));
+        assert_eq!(hex(Key::Purge(db, 258)), format!("10{uid}09010000000000000102"));
+        let request = RequestId(uuid::Uuid::from_u128(0x0304));
+        assert_eq!(hex(Key::PurgeRequest(db, request)), format!("10{uid}0902{:032x}", 0x0304));
+    }
+}

@@ -1,0 +1,48 @@
+//! A store with changes on top that are not applied yet: each command sees what the ones before it did.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::keys::Span;
+use crate::storage::{Batch, Error, Read};
+
+/// Unapplied changes above a reader.
+pub(crate) struct Overlay<'a> {
+    below: &'a dyn Read,
+    // Sorted, so that equal changes make equal batches whatever order they came in, and each key is written once
+    // however often it changed.
+    changes: BTreeMap<Bytes, Option<Bytes>>,
+}
+
+impl<'a> Overlay<'a> {
+    pub(crate) fn new(below: &'a dyn Read) -> Self {
+        Self { below, changes: BTreeMap::new() }
+    }
+
+    /// The value of `key`, the changes included.
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        match self.changes.get(key) {
+            Some(change) => Ok(change.clone()),
+            None => self.below.get(key),
+        }
+    }
+
+    pub(crate) fn put(&mut self, key: Bytes, value: Bytes) {
+        self.changes.insert(key, Some(value));
+    }
+
+    pub(crate) fn delete(&mut self, key: Bytes) {
+        self.changes.insert(key, None);
+    }
+
+    /// Takes back all changes within `span`.
+    pub(crate) fn forget(&mut self, (low, high): &Span) {
+        self.changes.retain(|key, _| key[..] < low[..] || key[..] >= high[..]);
+    }
+
+    /// The changes, sorted by key, each key once.
+    pub(crate) fn into_batch(self) -> Batch {
+        Batch { changes: self.changes.into_iter().collect() }
+    }
+}

@@ -1,0 +1,306 @@
+//! The values behind the keys: a version byte, then postcard; a body's JSON text last and as it is, so that readers
+//! slice it off without a copy.
+//!
+//! [`Key::Body`](super::keys::Key::Body) has no record: its value is the JSON text alone, which lets the old winner's
+//! body move there as a slice of the record it stood in.
+
+use bytes::Bytes;
+use common::ids::{DocId, Index, RequestId, Seq, Slot};
+use common::query::DbCounters;
+use common::rev::Rev;
+use common::rev_tree::RevTree;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Version byte of every record. A new layout takes the next number and decodes both.
+const VERSION: u8 = 1;
+
+/// A value that is no record of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unknown;
+
+/// A document. What most readers want stands outside the tree, which is decoded only when asked for: with a thousand
+/// revisions it is the larger part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocRecord {
+    /// Place of the last change in the database's stream.
+    pub seq: Seq,
+    /// Log index of the last change, for readers that have no view of one point in time.
+    pub index: Index,
+    /// The winner.
+    pub winner: Rev,
+    /// Whether the winner is a deletion.
+    pub deleted: bool,
+    /// Whether the winner is the only leaf.
+    pub single: bool,
+    /// The winner's JSON text.
+    pub json: Bytes,
+    tree: Bytes,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DocHead {
+    seq: Seq,
+    index: Index,
+    winner: Rev,
+    deleted: bool,
+    single: bool,
+    tree_bytes: u32,
+}
+
+impl DocRecord {
+    /// The record of a document whose winner has the body `json`; `None` if the tree has no winner.
+    pub fn new(seq: Seq, index: Index, tree: &RevTree, json: Bytes) -> Option<Self> {
+        let winner = tree.winner()?;
+        let (deleted, single) = (winner.deleted, tree.leaves().len() == 1);
+        Some(Self { seq, index, winner: winner.rev.clone(), deleted, single, json, tree: plain(tree).into() })
+    }
+
+    /// The record's bytes.
+    pub fn encode(&self) -> Bytes {
+        let head = DocHead {
+            seq: self.seq,
+            index: self.index,
+            winner: self.winner.clone(),
+            deleted: self.deleted,
+            single: self.single,
+            tree_bytes: u32::try_from(self.tree.len()).expect("a tree of revs_limit revisions is far below 4 GiB"),
+        };
+        let mut bytes = Vec::with_capacity(64 + self.tree.len() + self.json.len());
+        bytes.push(VERSION);
+        let mut bytes = postcard::to_extend(&head, bytes).expect(WRITABLE);
+        bytes.extend_from_slice(&self.tree);
+        bytes.extend_from_slice(&self.json);
+        bytes.into()
+    }
+
+    /// Reads a record; body and tree stay slices of `value`.
+    pub fn decode(value: &Bytes) -> Result<Self, Unknown> {
+        let (head, rest): (DocHead, Bytes) = take(value)?;
+        let tree_bytes = usize::try_from(head.tree_bytes).map_err(|_| Unknown)?;
+        if tree_bytes > rest.len() {
+            return Err(Unknown);
+        }
+        let DocHead { seq, index, winner, deleted, single, .. } = head;
+        let (tree, json) = (rest.slice(..tree_bytes), rest.slice(tree_bytes..));
+        Ok(Self { seq, index, winner, deleted, single, json, tree })
+    }
+
+    /// The revision tree.
+    pub fn tree(&self) -> Result<RevTree, Unknown> {
+        match postcard::take_from_bytes(&self.tree) {
+            Ok((tree, [])) => Ok(tree),
+            _ => Err(Unknown),
+        }
+    }
+
+    /// The row that stands for this document in the stream.
+    pub fn seq_row(&self, id: DocId) -> Result<SeqRow, Unknown> {
+        if self.single {
+            return Ok(SeqRow { id, leaves: vec![self.winner.clone()], deleted: self.deleted });
+        }
+        Ok(SeqRow::of(id, &self.tree()?))
+    }
+}
+
+/// What stands at a seq: enough for a row of a feed without bodies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeqRow {
+    /// The document.
+    pub id: DocId,
+    /// All leaves, the winner first.
+    pub leaves: Vec<Rev>,
+    /// Whether the winner is a deletion.
+    pub deleted: bool,
+}
+
+impl SeqRow {
+    /// The row of the document `id`, whose tree is `tree`.
+    pub fn of(id: DocId, tree: &RevTree) -> Self {
+        let leaves = tree.leaves().into_iter().map(|leaf| leaf.rev.clone()).collect();
+        Self { id, leaves, deleted: tree.is_deleted() }
+    }
+}
+
+/// A local document. It outlives its deletion (`live` false), since the requests it remembers do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalRecord {
+    /// N of its revision `0-N`.
+    pub counter: u64,
+    /// Whether it is there.
+    pub live: bool,
+    /// The latest requests that wrote it and the counter each got, oldest first.
+    pub requests: Vec<(RequestId, u64)>,
+    /// Its JSON text.
+    pub json: Bytes,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LocalHead {
+    counter: u64,
+    live: bool,
+    requests: Vec<(RequestId, u64)>,
+}
+
+impl LocalRecord {
+    /// The record's bytes.
+    pub fn encode(&self) -> Bytes {
+        let head = LocalHead { counter: self.counter, live: self.live, requests: self.requests.clone() };
+        let mut bytes = record(&head);
+        bytes.extend_from_slice(&self.json);
+        bytes.into()
+    }
+
+    /// Reads a record; the body stays a slice of `value`.
+    pub fn decode(value: &Bytes) -> Result<Self, Unknown> {
+        let (LocalHead { counter, live, requests }, json) = take(value)?;
+        Ok(Self { counter, live, requests, json })
+    }
+}
+
+/// The slots a shard owns, and since which version of the map.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slots {
+    /// Version of the shard map; 0 before the first was adopted.
+    pub version: u64,
+    /// Sorted, each once.
+    pub owned: Vec<Slot>,
+}
+
+/// The purges of a database: those from `first` up to, but not including, `next` are remembered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purges {
+    /// Number of the oldest one.
+    pub first: u64,
+    /// Number of the next one: how many there were.
+    pub next: u64,
+}
+
+/// One purge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurgeRecord {
+    /// Its name.
+    pub request: RequestId,
+    /// The document.
+    pub id: DocId,
+    /// What was forgotten.
+    pub revs: Vec<Rev>,
+}
+
+/// A record without a body.
+pub trait Record: Serialize + DeserializeOwned {
+    /// Version byte it is written with.
+    const VERSION: u8 = VERSION;
+
+    /// Reads a record that was written with an older version byte.
+    fn of_older(_version: u8, _bytes: &[u8]) -> Result<Self, Unknown> {
+        Err(Unknown)
+    }
+}
+
+impl Record for SeqRow {}
+impl Record for Slots {}
+/// Version 1 had no count of purges.
+impl Record for DbCounters {
+    const VERSION: u8 = 2;
+
+    fn of_older(version: u8, bytes: &[u8]) -> Result<Self, Unknown> {
+        match postcard::take_from_bytes(bytes) {
+            Ok(((seq, docs, deleted, bytes), [])) if version == 1 => Ok(Self { seq, docs, deleted, bytes, purges: 0 }),
+            _ => Err(Unknown),
+        }
+    }
+}
+impl Record for Purges {}
+impl Record for PurgeRecord {}
+/// The number of a purge.
+impl Record for u64 {}
+
+/// The bytes of a record without a body.
+pub fn encode<R: Record>(value: &R) -> Bytes {
+    postcard::to_extend(value, vec![R::VERSION]).expect(WRITABLE).into()
+}
+
+/// Reads a record without a body.
+pub fn decode<R: Record>(value: &[u8]) -> Result<R, Unknown> {
+    match value.split_first() {
+        Some((version, rest)) if *version == R::VERSION => match postcard::take_from_bytes(rest) {
+            Ok((record, [])) => Ok(record),
+            _ => Err(Unknown),
+        },
+        Some((version, rest)) => R::of_older(*version, rest),
+        None => Err(Unknown),
+    }
+}
+
+const WRITABLE: &str = "postcard writes every type but sequences of unknown length, and records have none";
+
+fn record<T: Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_extend(value, vec![VERSION]).expect(WRITABLE)
+}
+
+fn plain<T: Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_stdvec(value).expect(WRITABLE)
+}
+
+/// The head of a record and what follows it.
+fn take<T: DeserializeOwned>(value: &Bytes) -> Result<(T, Bytes), Unknown> {
+    match value.split_first() {
+        Some((&VERSION, rest)) => {
+            let (head, rest) = postcard::take_from_bytes(rest).map_err(|_| Unknown)?;
+            Ok((head, value.slice(value.len() - rest.len()..)))
+        }
+        _ => Err(Unknown),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn doc() -> DocRecord {
+        let mut tree = RevTree::default();
+        let rev = |text| Rev::parse(text).expect("valid");
+        tree.extend(None, rev("1-a"), false, RequestId(uuid::Uuid::from_u128(1)));
+        tree.extend(Some(&rev("1-a")), rev("2-b"), true, RequestId(uuid::Uuid::from_u128(2)));
+        DocRecord::new(Seq(3), Index(4), &tree, Bytes::from_static(b"{}")).expect("it has a winner")
+    }
+
+    #[test]
+    fn a_document_comes_back_as_written_and_its_body_is_a_slice() {
+        let bytes = doc().encode();
+        let decoded = DocRecord::decode(&bytes).expect("our record");
+        assert_eq!(decoded, doc());
+        assert_eq!(decoded.tree().expect("our tree").nodes().len(), 2);
+        assert!(bytes.as_ptr_range().contains(&decoded.json.as_ptr()));
+    }
+
+    #[test]
+    fn a_local_document_comes_back_as_written() {
+        let requests = vec![(RequestId(uuid::Uuid::from_u128(1)), 1)];
+        let local = LocalRecord { counter: 1, live: true, requests, json: Bytes::from_static(b"{}") };
+        assert_eq!(LocalRecord::decode(&local.encode()), Ok(local));
+    }
+
+    #[test]
+    fn counters_of_the_first_version_are_read() {
+        let old = postcard::to_extend(&(Seq(7), 5u64, 2u64, 90u64), vec![1]).expect("serialises");
+        let counters = DbCounters { seq: Seq(7), docs: 5, deleted: 2, bytes: 90, purges: 0 };
+        assert_eq!(decode(&old), Ok(counters));
+        assert_eq!(decode(&encode(&counters)), Ok(counters));
+        assert_eq!(decode::<SeqRow>(&[0]), Err(Unknown));
+    }
+
+    #[test]
+    fn cut_or_foreign_bytes_are_no_record() {
+        let bytes = doc().encode();
+        for end in 0..bytes.len() - 2 {
+            assert_eq!(DocRecord::decode(&bytes.slice(..end)), Err(Unknown), "cut at {end}");
+        }
+        let newer = [&[VERSION + 1], &bytes[1..]].concat();
+        assert_eq!(DocRecord::decode(&newer.into()), Err(Unknown));
+        let counters = encode(&DbCounters::default());
+        assert_eq!(decode::<DbCounters>(&[&counters[..], b"x"].concat()), Err(Unknown));
+        assert_eq!(decode::<DbCounters>(b""), Err(Unknown));
+    }
+}

@@ -1,0 +1,5 @@
+//! Tests of the store as a whole: readable scripts, a model, and single facts.
+
+mod facts;
+mod golden;
+mod model;

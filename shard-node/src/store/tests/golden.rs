@@ -1,0 +1,351 @@
+//! Scripts: commands and questions in, outcomes, answers and stored rows out, to be read by people.
+//!
+//! A block is some lines, `---`, and what they gave. The commands of a block are one batch; the questions behind them
+//! are asked once it is applied. Revisions are cut to four digits. `UPDATE=1 cargo test` writes what is given into the
+//! files; read the difference before committing it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+
+use common::change::ChangesRequest;
+use common::command::{Command, EditKind, Op, Outcome, Purge};
+use common::ids::{Index, Seq, Slot};
+use common::query::{Answer, DbCounters, Query, Range, Revs};
+use common::rev::{Rev, RevHash};
+
+use crate::store::keys::Key;
+use crate::store::record::{self, DocRecord, LocalRecord, PurgeRecord, Purges, SeqRow, Slots};
+use crate::store::testing::{Map, address, command, db, edit, graft, id, local};
+use crate::store::{changes, read, snapshot, sweep};
+
+#[test]
+fn scripts_give_what_is_written_in_them() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/tests/scripts");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(&folder).expect("the folder of scripts") {
+        let path = entry.expect("a script").path();
+        let script = std::fs::read_to_string(&path).expect("a script");
+        let given = Script::default().run(&script);
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&path, given).expect("written");
+        } else {
+            assert_eq!(given, script, "{} (UPDATE=1 rewrites it)", path.display());
+        }
+        seen += 1;
+    }
+    assert!(seen >= 5, "the scripts are there");
+}
+
+struct Script {
+    store: Map,
+    /// Revisions by the way they are shown.
+    revs: BTreeMap<String, Rev>,
+    requests: u128,
+    index: u64,
+    revs_limit: u32,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self { store: Map::default(), revs: BTreeMap::new(), requests: 100, index: 0, revs_limit: 1000 }
+    }
+}
+
+impl Script {
+    fn run(&mut self, script: &str) -> String {
+        let mut out = String::new();
+        for block in script.trim_end().split("\n\n") {
+            let input = block.split("---\n").next().expect("split gives something").trim_end();
+            writeln!(out, "{input}").expect("text");
+            if input.lines().all(|line| line.starts_with('#')) {
+                out.push('\n');
+                continue;
+            }
+            out.push_str("---\n");
+            let (mut commands, mut questions) = (Vec::new(), Vec::new());
+            for line in input.lines().filter(|line| !line.starts_with('#')) {
+                match self.command(line) {
+                    Some(command) => commands.push(command),
+                    None => questions.push(line),
+                }
+            }
+            if !commands.is_empty() {
+                self.fold(&mut out, &commands);
+            }
+            for question in questions {
+                self.question(&mut out, question);
+            }
+            out.push('\n');
+        }
+        out.truncate(out.trim_end().len());
+        out + "\n"
+    }
+
+    /// The command in `line`: `[r<request>] put|tomb|del|graft|graftdel|local|localdel|drop|adopt …`.
+    fn command(&mut self, line: &str) -> Option<Command> {
+        let (number, line) = match line.strip_prefix('r').and_then(|rest| rest.split_once(' ')) {
+            Some((number, rest)) if number.parse::<u128>().is_ok() => (number.parse().expect("a number"), rest),
+            _ => {
+                self.requests += 1;
+                (self.requests, line)
+            }
+        };
+        let mut words = line.splitn(3, ' ');
+        let (verb, target, rest) = (words.next()?, words.next().unwrap_or(""), words.next().unwrap_or("{}"));
+        let (name, parent) = target.split_once('@').map_or((target, None), |(name, rev)| (name, Some(rev)));
+        let at = || address(db(0), name);
+        let op = match verb {
+            "put" | "tomb" | "del" => {
+                let kind = match verb {
+                    "put" => EditKind::Update,
+                    "tomb" => EditKind::Tombstone,
+                    _ => EditKind::Delete,
+                };
+                edit(at(), parent.map(|rev| self.rev(rev)), kind, rest, self.revs_limit)
+            }
+            "graft" | "graftdel" => {
+                let (path, json) = rest.split_once(' ').unwrap_or((rest, "{}"));
+                let path = path.split(',').map(|rev| self.rev(rev)).collect();
+                graft(at(), path, verb == "graftdel", json, self.revs_limit)
+            }
+            "local" | "localdel" => {
+                let parent = parent.map(|counter| counter.parse().expect("a counter"));
+                local(at(), parent, (verb == "local").then_some(rest))
+            }
+            "compact" => Op::Compact { doc: at() },
+            "purge" => {
+                let revs = rest.split(',').map(|rev| self.rev(rev)).collect();
+                Op::Purge(Purge { doc: at(), revs, infos_limit: 2 })
+            }
+            "drop" => Op::DropDb { db: db(0) },
+            "adopt" => {
+                let (low, high) = rest.split_once('-').expect("low-high");
+                let number = |text: &str| text.parse::<u16>().expect("a slot");
+                let slots = (number(low)..=number(high)).map(Slot).collect();
+                Op::AdoptSlots { version: target.parse().expect("a version"), slots }
+            }
+            _ => return None,
+        };
+        Some(command(number, op))
+    }
+
+    fn fold(&mut self, out: &mut String, commands: &[Command]) {
+        self.index += 1;
+        let (outcomes, changed) = self.store.fold(Index(self.index), commands);
+        for outcome in outcomes {
+            let text = match outcome {
+                Outcome::Written { rev, seq: Seq(0) } => format!("written {}", self.show(&rev)),
+                Outcome::Written { rev, seq } => format!("written {} at {seq}", self.show(&rev)),
+                Outcome::Purged { revs } => {
+                    let revs: Vec<String> = revs.iter().map(|rev| self.show(rev)).collect();
+                    format!("purged {}", revs.join(" ")).trim_end().to_owned()
+                }
+                other => format!("{other:?}").to_lowercase(),
+            };
+            writeln!(out, "{text}").expect("text");
+        }
+        if !changed.is_empty() {
+            out.push_str("wake feeds\n");
+        }
+    }
+
+    fn question(&mut self, out: &mut String, line: &str) {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[0] {
+            "revs_limit" => self.revs_limit = words[1].parse().expect("a limit"),
+            "rows" => self.rows(out, &self.store.clone()),
+            "reinstall" => {
+                let pairs = snapshot::rebuild(snapshot::pairs(&self.store)).map(|pair| pair.expect("a sound snapshot"));
+                let pairs: Vec<_> = pairs.collect();
+                assert!(pairs.is_sorted_by(|a, b| a.0 < b.0));
+                let store = Map(pairs.into_iter().collect());
+                assert_eq!(store, self.store);
+                out.push_str("equal\n");
+            }
+            "snapshot" => {
+                let pairs = snapshot::pairs(&self.store).map(|pair| pair.expect("a sound store"));
+                self.rows(out, &Map(pairs.collect()));
+            }
+            "sweep" => {
+                let batch = sweep(&self.store, words[1].parse().expect("a limit")).expect("a sound store");
+                writeln!(out, "deletes {}", batch.changes.len()).expect("text");
+                self.store.apply(batch);
+            }
+            "doc" => self.doc(out, &words[1..]),
+            "local?" => self.answer(out, &Query::Local { db: db(0), id: id(words[1]) }),
+            "old" => self.answer(out, &Query::OldBodies { db: db(0), after: None, limit: 100 }),
+            "info" => self.answer(out, &Query::Info { db: db(0) }),
+            "range" => self.range(out, &words[1..], Query::Range),
+            "locals" => self.range(out, &words[1..], Query::Locals),
+            "changes" => self.changes(out, &words[1..]),
+            _ => panic!("no such line: {line}"),
+        }
+    }
+
+    fn doc(&mut self, out: &mut String, words: &[&str]) {
+        let list = |script: &Self, text: &str| text.split(',').map(|rev| script.rev(rev)).collect();
+        let revs = match words.get(1) {
+            None | Some(&"tree") => Revs::Winner,
+            Some(&"leaves") => Revs::Leaves,
+            Some(&"list") => Revs::List { revs: list(self, words[2]), latest: false },
+            Some(&"latest") => Revs::List { revs: list(self, words[2]), latest: true },
+            Some(rev) => Revs::Exact(self.rev(rev)),
+        };
+        let tree = words.last() == Some(&"tree");
+        self.answer(out, &Query::Doc { db: db(0), id: id(words[0]), revs, tree });
+    }
+
+    /// `range|locals [LOW]..[HIGH] [desc] [exclusive] [bodies] [conflicts] [before] [N]`
+    fn range(&mut self, out: &mut String, words: &[&str], query: impl FnOnce(Range) -> Query) {
+        let (low, high) = words[0].split_once("..").expect("low..high");
+        let end = |text: &str| (!text.is_empty()).then(|| text.into());
+        let has = |word| words.contains(&word);
+        let range = Range {
+            db: db(0),
+            low: end(low),
+            high: end(high),
+            low_exclusive: has("exclusive"),
+            high_exclusive: has("exclusive"),
+            descending: has("desc"),
+            limit: words[1..].iter().find_map(|word| word.parse().ok()).unwrap_or(100),
+            bodies: has("bodies"),
+            conflicts: has("conflicts"),
+            count_before: has("before"),
+        };
+        self.answer(out, &query(range));
+    }
+
+    /// `changes SINCE [desc] [all_leaves] [bodies] [N]`
+    fn changes(&mut self, out: &mut String, words: &[&str]) {
+        let has = |word| words.contains(&word);
+        let since = Seq(if words[0] == "end" { u64::MAX } else { words[0].parse().expect("a seq") });
+        let request = ChangesRequest {
+            db: db(0),
+            since,
+            descending: has("desc"),
+            limit: words[1..].iter().find_map(|word| word.parse().ok()).unwrap_or(100),
+            wait_ms: 0,
+            all_leaves: has("all_leaves"),
+            bodies: has("bodies"),
+            linearizable: true,
+        };
+        let page = changes(&self.store, &request).expect("a sound store");
+        for row in page.rows {
+            let leaves: Vec<String> = row.leaves.iter().map(|rev| self.show(rev)).collect();
+            let deleted = if row.deleted { " deleted" } else { "" };
+            let json = row.json.map(|json| format!(" {}", text(&json))).unwrap_or_default();
+            writeln!(out, "{} {} {}{deleted}{json}", row.seq, row.id, leaves.join(" ")).expect("text");
+        }
+        let dropped = if page.dropped { " dropped" } else { "" };
+        let more = if page.more { " more" } else { "" };
+        writeln!(out, "last {} pending {}{more}{dropped}", page.last_seq, page.pending).expect("text");
+    }
+
+    fn answer(&mut self, out: &mut String, query: &Query) {
+        let text = match read(&self.store, query).expect("a sound store") {
+            Answer::Doc(None) | Answer::Local(None) => "nothing".to_owned(),
+            Answer::Doc(Some(doc)) => {
+                let mut lines = vec![format!("at {}{}", doc.seq, if doc.deleted { " deleted" } else { "" })];
+                for found in doc.found {
+                    let deleted = if found.deleted { " deleted" } else { "" };
+                    lines.push(format!("found {}{deleted} {}", self.show(&found.rev), text(&found.json)));
+                }
+                lines.extend(doc.missing.iter().map(|rev| format!("missing {}", self.show(rev))));
+                if let Some(tree) = doc.tree {
+                    let nodes: Vec<String> = tree.nodes().iter().map(|node| self.show(&node.rev)).collect();
+                    lines.push(format!("tree {}", nodes.join(" ")));
+                }
+                lines.join("\n")
+            }
+            Answer::Local(Some(local)) => format!("0-{} {}", local.counter, text(&local.json)),
+            Answer::Range(page) => {
+                let mut lines = Vec::new();
+                for row in page.rows {
+                    let json = row.json.map(|json| format!(" {}", text(&json))).unwrap_or_default();
+                    let conflicts: String =
+                        row.conflicts.iter().map(|rev| format!(" against {}", self.show(rev))).collect();
+                    lines.push(format!("{} {}{conflicts}{json}", row.id, self.show(&row.rev)));
+                }
+                let before = page.before.map(|count| format!(" before {count}")).unwrap_or_default();
+                let more = if page.more { " more" } else { "" };
+                lines.push(format!("total {} seq {}{before}{more}", page.total, page.seq));
+                lines.join("\n")
+            }
+            Answer::Info(counters) => show_counters(&counters),
+            Answer::Dropped => "dropped".to_owned(),
+            Answer::Ids(page) => page.ids.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(" "),
+        };
+        writeln!(out, "{text}").expect("text");
+    }
+
+    fn rows(&mut self, out: &mut String, store: &Map) {
+        const READABLE: &str = "a sound record";
+        for (key, value) in &store.0 {
+            let line = match Key::decode(key).expect("a key of ours") {
+                Key::Applied => format!("applied = {}", text(value)),
+                Key::Meta(name) => {
+                    let slots: Slots = record::decode(value).expect(READABLE);
+                    format!("meta {name} = version {}, {} slots", slots.version, slots.owned.len())
+                }
+                Key::Dropped(_) => "dropped".to_owned(),
+                Key::Counters(_) => format!("counters = {}", show_counters(&record::decode(value).expect(READABLE))),
+                Key::Doc(_, id) => {
+                    let doc = DocRecord::decode(value).expect(READABLE);
+                    let deleted = if doc.deleted { " deleted" } else { "" };
+                    let (rev, json) = (self.show(&doc.winner), text(&doc.json));
+                    format!("doc {id} = {rev}{deleted} at {}, index {}, {json}", doc.seq, doc.index)
+                }
+                Key::Body(_, id, rev) => format!("body {id} {} = {}", self.show(&rev), text(value)),
+                Key::BySeq(_, seq) => {
+                    let row: SeqRow = record::decode(value).expect(READABLE);
+                    let leaves: Vec<String> = row.leaves.iter().map(|rev| self.show(rev)).collect();
+                    format!("seq {seq} = {} {}{}", row.id, leaves.join(" "), if row.deleted { " deleted" } else { "" })
+                }
+                Key::Local(_, id) => {
+                    let local = LocalRecord::decode(value).expect(READABLE);
+                    let json = if local.live { text(&local.json) } else { "deleted".to_owned() };
+                    format!("{id} = 0-{} {json}, {} requests", local.counter, local.requests.len())
+                }
+                Key::Purges(_) => {
+                    let purges: Purges = record::decode(value).expect(READABLE);
+                    format!("purges = {}..{}", purges.first, purges.next)
+                }
+                Key::Purge(_, number) => {
+                    let done: PurgeRecord = record::decode(value).expect(READABLE);
+                    let revs: Vec<String> = done.revs.iter().map(|rev| self.show(rev)).collect();
+                    format!("purge {number} = {} {}", done.id, revs.join(" ")).trim_end().to_owned()
+                }
+                Key::PurgeRequest(_, request) => {
+                    let number: u64 = record::decode(value).expect(READABLE);
+                    format!("purge request {} = {number}", request.0.as_u128())
+                }
+            };
+            writeln!(out, "{line}").expect("text");
+        }
+    }
+
+    fn show(&mut self, rev: &Rev) -> String {
+        let text = match &rev.hash {
+            RevHash::Digest(_) => rev.to_string()[..rev.to_string().len() - 28].to_owned(),
+            RevHash::Text(_) => rev.to_string(),
+        };
+        let known = self.revs.insert(text.clone(), rev.clone());
+        assert!(known.is_none_or(|known| known == *rev), "{text} stands for two revisions");
+        text
+    }
+
+    fn rev(&self, text: &str) -> Rev {
+        self.revs.get(text).cloned().unwrap_or_else(|| Rev::parse(text).expect("a revision"))
+    }
+}
+
+fn show_counters(counters: &DbCounters) -> String {
+    let DbCounters { seq, docs, deleted, bytes, purges } = counters;
+    let purges = if *purges > 0 { format!(", {purges} purges") } else { String::new() };
+    format!("seq {seq}, {docs} docs, {deleted} deleted, {bytes} bytes{purges}")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,449 @@
+//! Random histories against a model that keeps everything in plain maps and counts from scratch.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use common::change::{Change, ChangesRequest};
+use common::command::{Command, EditKind, Op, Outcome, Purge};
+use common::edit::{self, Asker, Decision};
+use common::ids::{DbUid, DocId, Index, Seq};
+use common::query::{Answer, DbCounters, DocAnswer, Query, Range, RangeRow, RevBody, Revs};
+use common::rev::Rev;
+use common::rev_tree::RevTree;
+use proptest::prelude::*;
+use proptest::sample::Index as Pick;
+
+use crate::storage::Error;
+use crate::store::apply::{Apply, Folded};
+use crate::store::testing::{Map, address, command, db, edit, graft, id, local};
+use crate::store::{changes, read, snapshot, sweep};
+
+const DBS: u128 = 2;
+const IDS: [&str; 4] = ["a", "b", "_design/d", "z\u{0}z"];
+
+/// One step, before it is known which revisions there are to pick from.
+#[derive(Debug, Clone)]
+enum Step {
+    Edit { db: u128, id: usize, parent: Option<Pick>, kind: EditKind, revs_limit: u32 },
+    Graft { db: u128, id: usize, onto: Option<Pick>, hashes: Vec<u8>, deleted: bool, revs_limit: u32 },
+    Local { db: u128, id: usize, parent: Option<u64>, deleted: bool },
+    Repeat(Pick),
+    Compact { db: u128, id: usize },
+    Purge { db: u128, id: usize, revs: Vec<Pick> },
+    Drop { db: u128 },
+}
+
+/// Few, so that purges are forgotten.
+const PURGES_LIMIT: u32 = 3;
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let at = || (0..DBS, 0..IDS.len());
+    let limit = || prop::sample::select(vec![1, 2, 3, 1000]);
+    let kind = prop_oneof![6 => Just(EditKind::Update), 1 => Just(EditKind::Tombstone), 1 => Just(EditKind::Delete)];
+    let edit = (at(), prop::option::weighted(0.8, any::<Pick>()), kind, limit())
+        .prop_map(|((db, id), parent, kind, revs_limit)| Step::Edit { db, id, parent, kind, revs_limit });
+    let hashes = prop::collection::vec(0u8..4, 1..4);
+    let graft =
+        (at(), prop::option::weighted(0.7, any::<Pick>()), hashes, prop::bool::weighted(0.3), limit()).prop_map(
+            |((db, id), onto, hashes, deleted, revs_limit)| Step::Graft { db, id, onto, hashes, deleted, revs_limit },
+        );
+    let local = (at(), prop::option::of(0u64..3), prop::bool::weighted(0.3))
+        .prop_map(|((db, id), parent, deleted)| Step::Local { db, id, parent, deleted });
+    let purge =
+        (at(), prop::collection::vec(any::<Pick>(), 1..4)).prop_map(|((db, id), revs)| Step::Purge { db, id, revs });
+    prop_oneof![
+        40 => edit,
+        40 => graft,
+        10 => local,
+        10 => any::<Pick>().prop_map(Step::Repeat),
+        6 => at().prop_map(|(db, id)| Step::Compact { db, id }),
+        6 => purge,
+        1 => (0..DBS).prop_map(|db| Step::Drop { db }),
+    ]
+}
+
+/// The naive store: the decisions are `common::edit`'s, everything kept beside them is counted anew at each question.
+#[derive(Debug, Default)]
+struct Model {
+    trees: BTreeMap<(DbUid, DocId), RevTree>,
+    /// Every body ever written.
+    bodies: BTreeMap<(DbUid, DocId, Rev), Bytes>,
+    /// Every change ever made.
+    log: BTreeMap<DbUid, Vec<DocId>>,
+    locals: BTreeMap<(DbUid, DocId), (u64, Bytes)>,
+    local_requests: BTreeMap<(DbUid, DocId), Vec<(common::ids::RequestId, u64)>>,
+    purges: BTreeMap<DbUid, Vec<(common::ids::RequestId, Vec<Rev>)>>,
+    dropped: Vec<DbUid>,
+}
+
+impl Model {
+    fn command(&mut self, step: &Step, n: usize, before: &[Command]) -> Command {
+        let json = format!(r#"{{"n":{n}}}"#);
+        let revs = |db_n: u128, at: usize| -> Vec<Rev> {
+            let tree = self.trees.get(&(db(db_n), id(IDS[at])));
+            tree.map(|tree| tree.nodes().iter().map(|node| node.rev.clone()).collect()).unwrap_or_default()
+        };
+        let pick = |pick: &Pick, revs: &[Rev]| (!revs.is_empty()).then(|| pick.get(revs).clone());
+        let op = match step {
+            Step::Edit { db: db_n, id, parent, kind, revs_limit } => {
+                let parent = parent.as_ref().and_then(|parent| pick(parent, &revs(*db_n, *id)));
+                edit(address(db(*db_n), IDS[*id]), parent, *kind, &json, *revs_limit)
+            }
+            Step::Graft { db: db_n, id, onto, hashes, deleted, revs_limit } => {
+                let onto = onto.as_ref().and_then(|onto| pick(onto, &revs(*db_n, *id)));
+                let first = onto.as_ref().map_or(0, |rev| rev.generation) + 1;
+                let made = hashes.iter().zip(first..).map(|(hash, generation)| format!("{generation}-{hash}"));
+                let made = made.map(|rev| Rev::parse(&rev).expect("valid"));
+                let mut path: Vec<Rev> = onto.into_iter().chain(made).collect();
+                path.reverse();
+                graft(address(db(*db_n), IDS[*id]), path, *deleted, &json, *revs_limit)
+            }
+            Step::Local { db: db_n, id, parent, deleted } => {
+                let at = address(db(*db_n), &format!("_local/{}", IDS[*id]));
+                local(at, *parent, (!deleted).then_some(&json))
+            }
+            Step::Repeat(pick) if !before.is_empty() => {
+                return Command { retry: n.is_multiple_of(2), ..pick.get(before).clone() };
+            }
+            Step::Repeat(_) => Op::DropDb { db: db(99) },
+            Step::Compact { db: db_n, id } => Op::Compact { doc: address(db(*db_n), IDS[*id]) },
+            Step::Purge { db: db_n, id, revs: picks } => {
+                let known = revs(*db_n, *id);
+                let revs = picks.iter().filter_map(|rev| pick(rev, &known)).collect();
+                Op::Purge(Purge { doc: address(db(*db_n), IDS[*id]), revs, infos_limit: PURGES_LIMIT })
+            }
+            Step::Drop { db: n } => Op::DropDb { db: db(*n) },
+        };
+        command(n as u128 + 1000, op)
+    }
+
+    fn apply(&mut self, command: &Command) -> Outcome {
+        if command.op.db().is_some_and(|db| self.dropped.contains(&db)) && !matches!(command.op, Op::DropDb { .. }) {
+            return Outcome::Dropped;
+        }
+        let asker = Asker { request: command.request, retry: command.retry };
+        let (at, body, decision) = match &command.op {
+            Op::Edit(op) => {
+                let tree = self.trees.get(&(op.doc.db, op.doc.id.clone()));
+                (&op.doc, &op.body, edit::decide(tree, asker, op))
+            }
+            Op::Graft(op) => {
+                let tree = self.trees.get(&(op.doc.db, op.doc.id.clone()));
+                (&op.doc, &op.body, edit::decide_graft(tree, asker, op))
+            }
+            Op::Local(op) => {
+                let key = (op.doc.db, op.doc.id.clone());
+                return self.local(key, command, op.parent, op.json.clone());
+            }
+            Op::Compact { doc } => {
+                if let Some(tree) = self.trees.get_mut(&(doc.db, doc.id.clone())) {
+                    tree.superseded().iter().for_each(|rev| tree.set_stored(rev, false));
+                }
+                return Outcome::Done;
+            }
+            Op::Purge(op) => return self.purge(command, op),
+            Op::DropDb { db } => {
+                self.dropped.push(*db);
+                return Outcome::Done;
+            }
+            Op::AdoptSlots { .. } => return Outcome::Done,
+        };
+        let key = (at.db, at.id.clone());
+        match decision {
+            Decision::Write { tree, rev, .. } => {
+                self.bodies.insert((at.db, at.id.clone(), rev.clone()), body.json.clone());
+                self.trees.insert(key, tree);
+                let log = self.log.entry(at.db).or_default();
+                log.push(at.id.clone());
+                Outcome::Written { rev, seq: Seq(log.len() as u64) }
+            }
+            Decision::Repeat { rev } => Outcome::Written { rev, seq: self.seq(at.db, &at.id) },
+            Decision::Conflict => Outcome::Conflict,
+            Decision::Forgotten => Outcome::Forgotten,
+            Decision::NotFound { deleted } => Outcome::NotFound { deleted },
+        }
+    }
+
+    fn purge(&mut self, command: &Command, op: &Purge) -> Outcome {
+        let (db, id) = (op.doc.db, &op.doc.id);
+        let purges = self.purges.entry(db).or_default();
+        let remembered = purges.iter().rev().take(PURGES_LIMIT as usize);
+        if let Some((_, revs)) = remembered.into_iter().find(|(request, _)| *request == command.request) {
+            return Outcome::Purged { revs: revs.clone() };
+        }
+        let mut revs = Vec::new();
+        if let Some(tree) = self.trees.get_mut(&(db, id.clone())) {
+            revs = tree.purge(&op.revs).0;
+            if tree.is_empty() {
+                self.trees.remove(&(db, id.clone()));
+            } else if !revs.is_empty() {
+                self.log.entry(db).or_default().push(id.clone());
+            }
+        }
+        purges.push((command.request, revs.clone()));
+        Outcome::Purged { revs }
+    }
+
+    fn local(&mut self, key: (DbUid, DocId), command: &Command, parent: Option<u64>, json: Option<Bytes>) -> Outcome {
+        let written =
+            |counter: u64| Outcome::Written { rev: Rev::parse(&format!("0-{counter}")).expect("valid"), seq: Seq(0) };
+        let requests = self.local_requests.entry(key.clone()).or_default();
+        if let Some((_, counter)) = requests.iter().rev().take(8).find(|(request, _)| *request == command.request) {
+            return written(*counter);
+        }
+        if command.retry && requests.len() >= 8 {
+            return Outcome::Forgotten;
+        }
+        let current = self.locals.get(&key).map(|(counter, _)| *counter);
+        let counter = match (&json, parent, current) {
+            (None, _, None) => return Outcome::NotFound { deleted: false },
+            (_, Some(parent), current) if parent != current.unwrap_or(0) => return Outcome::Conflict,
+            (None, ..) => 0,
+            (Some(_), parent, _) => parent.unwrap_or(0) + 1,
+        };
+        requests.push((command.request, counter));
+        match json {
+            Some(json) => self.locals.insert(key, (counter, json)),
+            None => self.locals.remove(&key),
+        };
+        written(counter)
+    }
+
+    fn seq(&self, db: DbUid, id: &DocId) -> Seq {
+        let log = self.log.get(&db).map(Vec::as_slice).unwrap_or_default();
+        Seq(log.iter().rposition(|changed| changed == id).map_or(0, |at| at as u64 + 1))
+    }
+
+    fn docs(&self, db: DbUid) -> impl DoubleEndedIterator<Item = (&DocId, &RevTree)> {
+        self.trees.iter().filter(move |((of, _), _)| *of == db).map(|((_, id), tree)| (id, tree))
+    }
+
+    fn body(&self, db: DbUid, id: &DocId, rev: &Rev) -> Bytes {
+        self.bodies[&(db, id.clone(), rev.clone())].clone()
+    }
+
+    fn winner<'m>(&self, tree: &'m RevTree) -> &'m common::rev_tree::Node {
+        tree.winner().expect("a tree in the model has revisions")
+    }
+
+    fn counters(&self, db: DbUid) -> DbCounters {
+        let mut counters = DbCounters { seq: Seq(self.log.get(&db).map_or(0, Vec::len) as u64), ..Default::default() };
+        counters.purges = self.purges.get(&db).map_or(0, Vec::len) as u64;
+        for (id, tree) in self.docs(db) {
+            let winner = self.winner(tree);
+            counters.docs += u64::from(!winner.deleted);
+            counters.deleted += u64::from(winner.deleted);
+            counters.bytes += self.body(db, id, &winner.rev).len() as u64;
+        }
+        counters
+    }
+
+    fn changes(&self, db: DbUid) -> Vec<Change> {
+        let mut rows: Vec<Change> = self
+            .docs(db)
+            .map(|(id, tree)| {
+                let winner = self.winner(tree);
+                let leaves = tree.leaves().into_iter().map(|leaf| leaf.rev.clone()).collect();
+                let json = Some(self.body(db, id, &winner.rev));
+                Change { seq: self.seq(db, id), id: id.clone(), leaves, deleted: winner.deleted, json }
+            })
+            .collect();
+        rows.sort_by_key(|row| row.seq);
+        rows
+    }
+
+    fn range(&self, db: DbUid) -> Vec<RangeRow> {
+        let live = self.docs(db).filter(|(_, tree)| !tree.is_deleted());
+        live.map(|(id, tree)| {
+            let rev = self.winner(tree).rev.clone();
+            RangeRow { id: id.clone(), json: Some(self.body(db, id, &rev)), rev, conflicts: tree.conflicts() }
+        })
+        .collect()
+    }
+
+    /// Every revision whose body is kept.
+    fn all_revs(&self, db: DbUid, id: &DocId, tree: &RevTree) -> Vec<RevBody> {
+        let stored = tree.nodes().iter().filter(|node| node.stored);
+        stored
+            .map(|node| RevBody { rev: node.rev.clone(), deleted: node.deleted, json: self.body(db, id, &node.rev) })
+            .collect()
+    }
+}
+
+fn request(db: DbUid, since: Seq, descending: bool, limit: u32) -> ChangesRequest {
+    ChangesRequest { db, since, descending, limit, wait_ms: 0, all_leaves: true, bodies: true, linearizable: true }
+}
+
+/// All pages of the stream one after the other, each with its count of what is pending checked.
+fn stream(store: &Map, db: DbUid, descending: bool, limit: u32) -> Vec<Change> {
+    let mut since = if descending { Seq(u64::MAX) } else { Seq(0) };
+    let (mut rows, mut pendings) = (Vec::new(), Vec::new());
+    loop {
+        let page = changes(store, &request(db, since, descending, limit)).expect("a sound store");
+        assert!(page.rows.len() <= limit as usize);
+        rows.extend(page.rows);
+        pendings.push((rows.len(), page.pending));
+        if !page.more {
+            break;
+        }
+        since = rows.last().expect("more follows a row").seq;
+    }
+    for (read, pending) in pendings {
+        assert_eq!(read as u64 + pending, rows.len() as u64);
+    }
+    rows
+}
+
+/// All pages of all documents one after the other.
+fn range(store: &Map, db: DbUid, descending: bool, limit: u32) -> Vec<RangeRow> {
+    let mut range = Range {
+        db,
+        low: None,
+        high: None,
+        low_exclusive: true,
+        high_exclusive: true,
+        descending,
+        limit,
+        bodies: true,
+        conflicts: true,
+        count_before: true,
+    };
+    let mut rows: Vec<RangeRow> = Vec::new();
+    loop {
+        let Answer::Range(page) = read(store, &Query::Range(range.clone())).expect("a sound store") else {
+            panic!("a range answers a range");
+        };
+        assert_eq!(page.before, Some(rows.len() as u64));
+        rows.extend(page.rows);
+        if !page.more {
+            assert_eq!(page.total, rows.len() as u64);
+            return rows;
+        }
+        let end = rows.last().map(|row| row.id.as_str().into());
+        if descending { range.high = end } else { range.low = end }
+    }
+}
+
+fn check(model: &Model, store: &Map, db: DbUid, limit: u32) {
+    let ask = |query: Query| read(store, &query).expect("a sound store");
+    if model.dropped.contains(&db) {
+        assert_eq!(ask(Query::Info { db }), Answer::Dropped);
+        assert!(changes(store, &request(db, Seq(0), false, 1)).expect("a sound store").dropped);
+        return;
+    }
+    assert_eq!(ask(Query::Info { db }), Answer::Info(model.counters(db)));
+    let mut expected = model.changes(db);
+    assert_eq!(stream(store, db, false, limit), expected);
+    expected.reverse();
+    assert_eq!(stream(store, db, true, limit), expected);
+    let mut expected = model.range(db);
+    assert_eq!(range(store, db, false, limit), expected);
+    expected.reverse();
+    assert_eq!(range(store, db, true, limit), expected);
+    let Answer::Ids(page) = ask(Query::OldBodies { db, after: None, limit: 100 }) else { panic!("ids answer this") };
+    let old: Vec<&DocId> = model.docs(db).filter(|(_, tree)| !tree.superseded().is_empty()).map(|(id, _)| id).collect();
+    assert!(old.iter().all(|id| page.ids.contains(id)) && page.ids.is_sorted() && !page.more);
+    let Answer::Ids(rest) = ask(Query::OldBodies { db, after: page.ids.first().cloned(), limit: 100 }) else {
+        panic!("ids answer this")
+    };
+    assert_eq!(rest.ids, page.ids.get(1..).unwrap_or_default());
+    for text in IDS {
+        let local_id = id(&format!("_local/{text}"));
+        let expected = model.locals.get(&(db, local_id.clone()));
+        let Answer::Local(answer) = ask(Query::Local { db, id: local_id }) else { panic!("local answers local") };
+        assert_eq!(answer.map(|local| (local.counter, local.json)).as_ref(), expected);
+    }
+    for (id, tree) in model.docs(db) {
+        let found = model.all_revs(db, id, tree);
+        let revs = Revs::List { revs: found.iter().map(|body| body.rev.clone()).collect(), latest: false };
+        let seq = model.seq(db, id);
+        let expected = DocAnswer { found, missing: vec![], seq, deleted: tree.is_deleted(), tree: Some(tree.clone()) };
+        assert_eq!(ask(Query::Doc { db, id: id.clone(), revs, tree: true }), Answer::Doc(Some(expected)));
+    }
+}
+
+/// No body is kept that nobody can ask for.
+fn check_no_garbage(model: &Model, store: &Map) {
+    use crate::store::keys::Key;
+    for key in store.0.keys() {
+        match Key::decode(key).expect("a key of ours") {
+            Key::Body(db, id, rev) if !model.dropped.contains(&db) => {
+                let tree = &model.trees[&(db, id.clone())];
+                assert!(tree.get(&rev).is_some_and(|node| node.stored), "{id} {rev}");
+                assert_ne!(model.winner(tree).rev, rev, "the winner's body stands in its record");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn swept(mut store: Map) -> Map {
+    loop {
+        let batch = sweep(&store, 3).expect("a sound store");
+        if batch.changes.is_empty() {
+            return store;
+        }
+        store.apply(batch);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn the_store_is_the_fold_of_its_log(
+        steps in prop::collection::vec(any_step(), 1..80),
+        cuts in prop::collection::vec(any::<(bool, bool)>(), 80),
+        limit in 1u32..5,
+    ) {
+        let (mut model, mut commands, mut expected) = (Model::default(), Vec::new(), Vec::new());
+        for (n, step) in steps.iter().enumerate() {
+            let command = model.command(step, n, &commands);
+            expected.push(model.apply(&command));
+            commands.push(command);
+        }
+        // Two replicas that cut the same log into different batches, one of them sweeping in between.
+        let (mut one, mut other) = (Map::owning_all(), Map::owning_all());
+        let outcomes = fold(&mut one, &commands, |n| cuts[n].0, false)?;
+        prop_assert_eq!(&outcomes, &expected);
+        let outcomes = fold(&mut other, &commands, |n| cuts[n].1, true)?;
+        prop_assert_eq!(&outcomes, &expected);
+        for n in 0..DBS {
+            check(&model, &one, db(n), limit);
+        }
+        check_no_garbage(&model, &one);
+        let installed = snapshot::rebuild(snapshot::pairs(&one)).collect::<Result<Vec<_>, Error>>();
+        let installed = installed.expect("a sound snapshot");
+        prop_assert!(installed.is_sorted_by(|a, b| a.0 < b.0));
+        let one = swept(one);
+        prop_assert_eq!(&one, &swept(other));
+        prop_assert_eq!(Map(installed.into_iter().collect()), one);
+    }
+}
+
+fn fold(
+    store: &mut Map,
+    commands: &[Command],
+    cut: impl Fn(usize) -> bool,
+    sweeping: bool,
+) -> Result<Vec<Outcome>, TestCaseError> {
+    let mut outcomes = Vec::new();
+    let mut rest = commands;
+    while !rest.is_empty() {
+        let done = outcomes.len();
+        let end = (0..rest.len()).find(|n| cut(done + n)).map_or(rest.len(), |n| n + 1);
+        let mut apply = Apply::new(store);
+        for (n, command) in rest[..end].iter().enumerate() {
+            outcomes.push(apply.command(Index((done + n) as u64), command).expect("a sound store"));
+        }
+        let Folded { batch, .. } = apply.finish(outcomes.len().to_string().into());
+        prop_assert!(batch.changes.is_sorted_by(|a, b| a.0 < b.0));
+        store.apply(batch);
+        if sweeping {
+            let batch = sweep(store, 2).expect("a sound store");
+            store.apply(batch);
+        }
+        rest = &rest[end..];
+    }
+    Ok(outcomes)
+}
