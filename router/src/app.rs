@@ -1,0 +1,40 @@
+//! What every request handler shares: the verbs, the door keeper, the settings, the counters.
+
+use std::sync::Arc;
+
+use common::config::{Config, Error, Quorum};
+use common::query::Consistency;
+
+use crate::auth::Auth;
+use crate::cluster::Cluster;
+use crate::cluster::catalog::Catalog;
+use crate::metrics::Metrics;
+use crate::ops::Ops;
+use crate::ops::compact::Compactions;
+
+/// One router's state behind its HTTP API.
+pub struct App {
+    /// The database's verbs.
+    pub ops: Ops,
+    /// Who may come in.
+    pub auth: Auth,
+    /// The settings this router runs with.
+    pub config: Arc<Config>,
+    /// What `/_metrics` shows.
+    pub metrics: Metrics,
+    /// The databases being compacted.
+    pub compactions: Compactions,
+}
+
+impl App {
+    /// Puts the parts together. Hashes a plain admin password, which takes a moment; errors if it cannot be read.
+    pub fn new(cluster: Cluster, catalog: Catalog, config: Arc<Config>) -> Result<Arc<Self>, Error> {
+        let auth = Auth::new(config.admin()?);
+        let default_consistency = match config.replication.read_quorum {
+            Quorum::One => Consistency::Eventual,
+            Quorum::Majority | Quorum::All => Consistency::Linearizable,
+        };
+        let ops = Ops { cluster, catalog, default_consistency };
+        Ok(Arc::new(Self { ops, auth, config, metrics: Metrics::new(), compactions: Compactions::default() }))
+    }
+}

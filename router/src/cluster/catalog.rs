@@ -1,0 +1,346 @@
+//! The catalog: databases as documents of `_dbs` on shard 0.
+//!
+//! Promises that a database exists for all routers or for none: making one is a single conditional write, and a
+//! removal that was begun is finished by whoever meets it. What is known to exist is kept and dropped when the
+//! catalog's feed reports a change, not when the feed breaks: shard 0 without a primary must not stop the others. What
+//! is not known is always asked for. A stale entry does no harm: a dropped uid is refused by every shard for ever.
+
+mod record;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use common::change::{Change, ChangesRequest};
+use common::command::{Command, Op};
+use common::ids::{DbName, DbUid, DocId, RequestId, Seq};
+use common::query::Consistency;
+use common::refusal::Refusal;
+use common::rev::Rev;
+use futures::future::try_join_all;
+use serde_json::value::RawValue;
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+use self::record::{ClusterRecord, DbRecord, State};
+pub use self::record::{DbEntry, News};
+use super::system::{Stored, SystemDb, decode};
+use super::{CATALOG_SHARD, Cluster};
+
+/// Longest wait for news of the catalog in one request.
+const FEED_WAIT: Duration = Duration::from_secs(20);
+/// Pause after the catalog's feed broke.
+const FEED_PAUSE: Duration = Duration::from_millis(200);
+/// How long an eventual read of an unknown database waits for what shard 0's majority says of it. Longer delays each
+/// such read in a minority; shorter answers with what may be old although shard 0 is well.
+const LOOKUP_PATIENCE: Duration = Duration::from_millis(100);
+
+/// Milliseconds since 1970.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// What a router knows of the databases; a cheap handle.
+#[derive(Clone)]
+pub struct Catalog {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    cluster: Cluster,
+    clock: Clock,
+    known: Mutex<Known>,
+    uuid: OnceCell<Uuid>,
+    users: Arc<DbEntry>,
+}
+
+/// The entries kept. `changes` grows with each piece of news, so that an entry read before it is not kept after it.
+#[derive(Default)]
+struct Known {
+    entries: HashMap<DbName, (Rev, Arc<DbEntry>)>,
+    changes: u64,
+}
+
+impl Known {
+    /// Keeps what was read (or written) at `rev`, when `changes` were known, unless there was news since.
+    fn keep(&mut self, changes: u64, name: &DbName, rev: Rev, entry: &Arc<DbEntry>) {
+        if self.changes == changes {
+            self.entries.insert(name.clone(), (rev, entry.clone()));
+        }
+    }
+
+    /// The database's document is at `rev` now: what was read there stays.
+    fn changed(&mut self, name: &DbName, rev: Option<&Rev>) {
+        self.changes += 1;
+        if self.entries.get(name).is_some_and(|(known, _)| Some(known) != rev) {
+            self.entries.remove(name);
+        }
+    }
+}
+
+/// Why the catalog did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CatalogError {
+    /// There is no such database.
+    #[error("Database does not exist.")]
+    NotFound,
+    /// There is one already.
+    #[error("The database could not be created, the file already exists.")]
+    Exists,
+    /// Shard 0 (or, while deleting, another) did not do it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+impl Catalog {
+    /// The catalog of `cluster`. Follows its feed, and sees to the shard map, until the cluster is stopped.
+    pub fn start(cluster: Cluster, clock: Clock) -> Self {
+        let users = Arc::new(record::users());
+        let inner = Inner { cluster, clock, known: Mutex::default(), uuid: OnceCell::new(), users };
+        let catalog = Self { inner: Arc::new(inner) };
+        catalog.inner.cluster.spawn(follow(catalog.clone()));
+        catalog
+    }
+
+    /// The database of that name. Known ones cost nothing; for others shard 0 is asked.
+    pub async fn db(&self, name: &DbName) -> Result<Arc<DbEntry>, CatalogError> {
+        if name == &self.inner.users.name {
+            return Ok(self.inner.users.clone());
+        }
+        let changes = {
+            let known = self.known();
+            if let Some((_, entry)) = known.entries.get(name) {
+                return Ok(entry.clone());
+            }
+            known.changes
+        };
+        let (stored, record) = self.stored(name, Consistency::Linearizable).await?.ok_or(CatalogError::NotFound)?;
+        if record.state == State::Deleting {
+            self.finish(name, record.uid, stored.rev).await?;
+            return Err(CatalogError::NotFound);
+        }
+        let entry = Arc::new(record.entry(name));
+        self.known().keep(changes, name, stored.rev, &entry);
+        Ok(entry)
+    }
+
+    /// The same for a read that may be answered with something old: while shard 0 has no majority, with what one of its
+    /// replicas has. That is not kept, since no feed would tell that it has changed.
+    pub async fn db_for(&self, name: &DbName, consistency: Consistency) -> Result<Arc<DbEntry>, CatalogError> {
+        match consistency {
+            Consistency::Linearizable => return self.db(name).await,
+            Consistency::Eventual => {}
+        }
+        match tokio::time::timeout(LOOKUP_PATIENCE, self.db(name)).await {
+            Ok(Err(CatalogError::Refused(_))) | Err(_) => {}
+            Ok(known) => return known,
+        }
+        let stored = self.stored(name, Consistency::Eventual).await?;
+        let (_, record) = stored.filter(|(_, record)| record.state == State::Live).ok_or(CatalogError::NotFound)?;
+        Ok(Arc::new(record.entry(name)))
+    }
+
+    /// Makes a database.
+    pub async fn create(&self, name: &DbName, partitioned: bool) -> Result<Arc<DbEntry>, CatalogError> {
+        if name == &self.inner.users.name {
+            return Err(CatalogError::Exists);
+        }
+        let record = DbRecord::new(DbUid(Uuid::new_v4()), partitioned, (self.inner.clock)());
+        loop {
+            let changes = self.known().changes;
+            if let Some(rev) = self.dbs().put(&record::id_of(name), None, &record).await? {
+                let entry = Arc::new(record.entry(name));
+                self.known().keep(changes, name, rev, &entry);
+                return Ok(entry);
+            }
+            match self.stored(name, Consistency::Linearizable).await? {
+                Some((_, record)) if record.state == State::Live => return Err(CatalogError::Exists),
+                Some((stored, record)) => self.finish(name, record.uid, stored.rev).await?,
+                // Removed between the two looks at it.
+                None => {}
+            }
+        }
+    }
+
+    /// Removes a database and everything in it.
+    pub async fn delete(&self, name: &DbName) -> Result<(), CatalogError> {
+        loop {
+            let (stored, mut record) = self.current(name).await?;
+            if record.state == State::Deleting {
+                return self.finish(name, record.uid, stored.rev).await;
+            }
+            record.state = State::Deleting;
+            if let Some(rev) = self.dbs().put(&record::id_of(name), Some(stored.rev), &record).await? {
+                return self.finish(name, record.uid, rev).await;
+            }
+        }
+    }
+
+    /// All databases, sorted, and how old the list may be in milliseconds.
+    pub async fn all(&self, consistency: Consistency) -> Result<(Vec<DbName>, u64), CatalogError> {
+        let mut names = vec![self.inner.users.name.clone()];
+        let (mut after, mut oldest_ms): (Option<DocId>, u64) = (None, 0);
+        loop {
+            let (page, lag_ms) = self.dbs().page(after.as_ref(), consistency).await?;
+            oldest_ms = oldest_ms.max(lag_ms);
+            for row in &page.rows {
+                let Some(json) = &row.json else { continue };
+                let record: DbRecord = decode(&row.id, json)?;
+                if record.state == State::Live {
+                    names.extend(record::name_of(&row.id));
+                }
+            }
+            after = page.rows.into_iter().last().map(|row| row.id);
+            if !page.more || after.is_none() {
+                names.sort_unstable();
+                return Ok((names, oldest_ms));
+            }
+        }
+    }
+
+    /// The database a change in the feed of [`DbUid::DBS`] is about, and what happened to it; `None` if it is about
+    /// none. The change must carry the body.
+    pub fn news(&self, change: &Change) -> Result<Option<(DbName, News)>, CatalogError> {
+        Ok(record::news(change)?)
+    }
+
+    /// Forgets what it knows of a database: a shard said that it was dropped. Ask again and retry.
+    pub fn forget(&self, uid: DbUid) {
+        let mut known = self.known();
+        known.changes += 1;
+        known.entries.retain(|_, (_, entry)| entry.uid != uid);
+    }
+
+    /// Sets the longest chain of ancestors kept.
+    pub async fn set_revs_limit(&self, name: &DbName, limit: u32) -> Result<(), CatalogError> {
+        self.change(name, |record| record.revs_limit = limit).await
+    }
+
+    /// Sets how many purges are remembered.
+    pub async fn set_purged_infos_limit(&self, name: &DbName, limit: u32) -> Result<(), CatalogError> {
+        self.change(name, |record| record.purged_infos_limit = limit).await
+    }
+
+    /// Sets the `_security` object.
+    pub async fn set_security(&self, name: &DbName, security: Box<RawValue>) -> Result<(), CatalogError> {
+        self.change(name, |record| record.security = Some(security.clone())).await
+    }
+
+    /// The cluster's `uuid`: made once, the same on every router for ever.
+    pub async fn cluster_uuid(&self) -> Result<Uuid, CatalogError> {
+        let read = self.inner.uuid.get_or_try_init(|| async {
+            let system = SystemDb { cluster: &self.inner.cluster, db: DbUid::SHARDS };
+            let id = DocId::parse("cluster").expect("a valid id");
+            loop {
+                if let Some(stored) = system.get(&id, Consistency::Linearizable).await? {
+                    return Ok(decode::<ClusterRecord>(&id, &stored.json)?.uuid);
+                }
+                // Whoever is first makes it; the next look finds it.
+                system.put(&id, None, &ClusterRecord { uuid: Uuid::new_v4() }).await?;
+            }
+        });
+        read.await.copied().map_err(CatalogError::Refused)
+    }
+
+    /// Changes a live database's record.
+    async fn change(&self, name: &DbName, change: impl Fn(&mut DbRecord)) -> Result<(), CatalogError> {
+        loop {
+            let (stored, mut record) = self.current(name).await?;
+            if record.state == State::Deleting {
+                return Err(CatalogError::NotFound);
+            }
+            change(&mut record);
+            record.changed = true;
+            if self.dbs().put(&record::id_of(name), Some(stored.rev), &record).await?.is_some() {
+                self.forget(record.uid);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Ends a removal that is marked at `rev`: drops the database on every shard, then the mark. Whoever else does
+    /// the same at the same time does no harm.
+    async fn finish(&self, name: &DbName, uid: DbUid, rev: Rev) -> Result<(), CatalogError> {
+        self.forget(uid);
+        let cluster = &self.inner.cluster;
+        let drop_on = |shard| {
+            let command = Command { request: RequestId(Uuid::new_v4()), retry: false, op: Op::DropDb { db: uid } };
+            cluster.write(shard, command)
+        };
+        try_join_all(cluster.shards_of(uid).into_iter().map(drop_on)).await?;
+        // Whether this router or another one takes the mark away makes no difference.
+        self.dbs().delete(&record::id_of(name), rev).await?;
+        Ok(())
+    }
+
+    /// A database's document, which a write is to replace.
+    async fn current(&self, name: &DbName) -> Result<(Stored, DbRecord), CatalogError> {
+        self.stored(name, Consistency::Linearizable).await?.ok_or(CatalogError::NotFound)
+    }
+
+    async fn stored(
+        &self,
+        name: &DbName,
+        consistency: Consistency,
+    ) -> Result<Option<(Stored, DbRecord)>, CatalogError> {
+        let id = record::id_of(name);
+        let Some(stored) = self.dbs().get(&id, consistency).await? else { return Ok(None) };
+        let record = decode(&id, &stored.json)?;
+        Ok(Some((stored, record)))
+    }
+
+    fn dbs(&self) -> SystemDb<'_> {
+        SystemDb { cluster: &self.inner.cluster, db: DbUid::DBS }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.inner.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Follows the catalog's feed for ever, and drops what has changed.
+async fn follow(catalog: Catalog) {
+    while let Err(refusal) = catalog.inner.cluster.settle().await {
+        tracing::debug!(%refusal, "the shard map cannot be settled yet");
+        tokio::time::sleep(FEED_PAUSE).await;
+    }
+    let mut position: Option<Seq> = None;
+    loop {
+        match news(&catalog, position).await {
+            Ok(seq) => position = Some(seq),
+            Err(refusal) => {
+                tracing::debug!(%refusal, "the catalog's feed is interrupted");
+                tokio::time::sleep(FEED_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Waits for the next piece of news, and takes it to heart. The first time only finds where the feed is.
+async fn news(catalog: &Catalog, position: Option<Seq>) -> Result<Seq, Refusal> {
+    let Some(since) = position else {
+        let seq = catalog.dbs().seq().await?;
+        // Nobody has watched until here: what was kept may be old.
+        let mut known = catalog.known();
+        known.changes += 1;
+        known.entries.clear();
+        return Ok(seq);
+    };
+    let wait_ms = u64::try_from(FEED_WAIT.as_millis()).expect("seconds fit");
+    let request = ChangesRequest {
+        db: DbUid::DBS,
+        since,
+        descending: false,
+        limit: 1000,
+        wait_ms,
+        all_leaves: false,
+        bodies: false,
+        linearizable: false,
+    };
+    let page = catalog.inner.cluster.changes(CATALOG_SHARD, request).await?;
+    let mut known = catalog.known();
+    for row in &page.rows {
+        if let Some(name) = record::name_of(&row.id) {
+            known.changed(&name, row.leaves.first());
+        }
+    }
+    Ok(page.rows.last().map_or(since, |row| row.seq))
+}

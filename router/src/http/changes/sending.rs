@@ -1,0 +1,204 @@
+//! Sends a feed piece by piece: the pages there are, then, if the client wants to wait, what comes.
+//!
+//! Whoever drops it ends it; it owns no task. An error cuts the connection, since nothing that follows could be told
+//! from a feed without the missing part.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::change::Change;
+use common::ids::DbName;
+use common::query::{Consistency, Revs};
+use common::rev::Rev;
+use tokio::time::Instant;
+
+use super::options::{Filter, Kind, Options};
+use super::row;
+use crate::cluster::catalog::DbEntry;
+use crate::feed::{self, FeedPage, Since, Token};
+use crate::ops::get::Wanted;
+use crate::ops::{Error, Ops};
+
+/// A feed being sent.
+pub(super) struct Sending {
+    ops: Ops,
+    db: Arc<DbEntry>,
+    options: Options,
+    /// Read and not sent yet.
+    page: Option<FeedPage>,
+    /// Where a normal feed ends, although writers go on.
+    until: Option<Token>,
+    /// Where it stands.
+    last: Token,
+    pending: u64,
+    /// Whether what stands before the first row is sent.
+    begun: bool,
+    /// Rows sent.
+    sent: u64,
+    /// When waiting began: with the last row.
+    idle_since: Instant,
+}
+
+impl Sending {
+    /// Reads the first page.
+    pub(super) async fn begin(ops: Ops, name: &DbName, options: Options) -> Result<Self, Error> {
+        // A router that has not heard of a deletion yet meets a dropped feed once, and then knows.
+        let mut tries = 0;
+        loop {
+            let db = ops.db(name).await?;
+            let page = feed::page(&ops.cluster, db.uid, &options.since, &feed_options(&options, 0, None, None)).await?;
+            if page.dropped {
+                ops.catalog.forget(db.uid);
+                tries += 1;
+                if tries > 1 {
+                    return Err(Error::NoDatabase);
+                }
+                continue;
+            }
+            let until = match options.kind {
+                Kind::Normal | Kind::LongPoll if !options.descending => Some(page.end.clone()),
+                _ => None,
+            };
+            let (last, pending) = (page.last.clone(), page.pending);
+            let idle_since = Instant::now();
+            return Ok(Self {
+                ops,
+                db,
+                options,
+                page: Some(page),
+                until,
+                last,
+                pending,
+                begun: false,
+                sent: 0,
+                idle_since,
+            });
+        }
+    }
+
+    /// The next piece of text, and whether more follows.
+    pub(super) async fn chunk(&mut self) -> Result<(Bytes, bool), Error> {
+        let mut out = Vec::new();
+        let Some(page) = self.page.take() else { return self.wait().await };
+        if !std::mem::replace(&mut self.begun, true) {
+            out.extend_from_slice(row::head(self.options.kind));
+        }
+        let (more, resume) = (page.more, page.resume.clone());
+        if page.dropped {
+            return Err(Error::NoDatabase);
+        }
+        self.send_rows(&mut out, page).await?;
+        if self.is_full() {
+            return Ok(self.end(out));
+        }
+        if more {
+            self.page = Some(self.next_page(resume).await?);
+            return Ok((out.into(), true));
+        }
+        match self.options.kind {
+            Kind::Normal => Ok(self.end(out)),
+            Kind::LongPoll if self.sent > 0 => Ok(self.end(out)),
+            _ if self.options.descending => Ok(self.end(out)),
+            _ if out.is_empty() => self.wait().await,
+            _ => Ok((out.into(), true)),
+        }
+    }
+
+    async fn next_page(&mut self, resume: Option<Token>) -> Result<FeedPage, Error> {
+        let options = feed_options(&self.options, self.sent, self.until.clone(), resume);
+        let since = Since::Token(self.last.clone());
+        Ok(feed::page(&self.ops.cluster, self.db.uid, &since, &options).await?)
+    }
+
+    /// Waits for the next change, or for the time of the next sign of life, or for the end of patience.
+    async fn wait(&mut self) -> Result<(Bytes, bool), Error> {
+        let left = self.options.timeout.saturating_sub(self.idle_since.elapsed());
+        if left.is_zero() {
+            return Ok(self.end(Vec::new()));
+        }
+        let patience = self.options.heartbeat.unwrap_or(Duration::MAX).min(left);
+        // What comes while waiting is wanted, so nothing is left out behind any token.
+        let options = feed_options(&self.options, self.sent, None, None);
+        let since = Since::Token(self.last.clone());
+        let page = feed::wait(&self.ops.cluster, self.db.uid, &since, &options, patience).await?;
+        if page.dropped {
+            self.ops.catalog.forget(self.db.uid);
+            return Ok(self.end(Vec::new()));
+        }
+        // Nothing came until the end of patience. The clocks need not agree that it is the end: asking for the moment
+        // that may be left would show a sign of life for each part of a millisecond.
+        if page.rows.is_empty() && patience == left {
+            (self.last, self.pending) = (page.last, page.pending);
+            return Ok(self.end(Vec::new()));
+        }
+        let before = self.sent;
+        let mut out = Vec::new();
+        let more = page.more;
+        self.send_rows(&mut out, page).await?;
+        let news = self.sent > before;
+        if self.is_full() || (news && !more && self.options.kind == Kind::LongPoll) {
+            return Ok(self.end(out));
+        }
+        if !news && self.options.heartbeat.is_some() {
+            out.extend_from_slice(row::heartbeat(self.options.kind));
+        }
+        // May be empty: the server leaves out empty pieces.
+        Ok((out.into(), true))
+    }
+
+    /// Writes the rows of a page that are wanted.
+    async fn send_rows(&mut self, out: &mut Vec<u8>, page: FeedPage) -> Result<(), Error> {
+        let rows = page.rows.len() as u64;
+        (self.last, self.pending) = (page.last, page.pending);
+        for (at, (token, change)) in page.rows.into_iter().enumerate() {
+            if !self.options.filter.passes(&change) {
+                continue;
+            }
+            let conflicts = self.conflicts(&change).await?;
+            row::row(out, &self.options, self.sent, &token, &change, &conflicts);
+            self.sent += 1;
+            self.idle_since = Instant::now();
+            if self.is_full() {
+                self.pending = page.pending + rows - 1 - at as u64;
+                self.last = token;
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The losing live leaves of a changed document, if they are to be shown. The feed does not say which of its
+    /// leaves are deletions, so documents that have several are read once more.
+    async fn conflicts(&self, change: &Change) -> Result<Vec<Rev>, Error> {
+        if !self.options.needs_conflicts() || change.leaves.len() < 2 {
+            return Ok(Vec::new());
+        }
+        let wanted = Wanted { revs: Revs::List { revs: Vec::new(), latest: false }, tree: true };
+        let (doc, _) = self.ops.get_placed(&self.db, &change.id, &wanted, Consistency::Linearizable).await?;
+        Ok(doc.and_then(|doc| doc.tree).map(|tree| tree.conflicts()).unwrap_or_default())
+    }
+
+    fn is_full(&self) -> bool {
+        self.options.limit.is_some_and(|limit| self.sent >= limit)
+    }
+
+    fn end(&self, mut out: Vec<u8>) -> (Bytes, bool) {
+        row::tail(&mut out, self.options.kind, &self.last, self.pending);
+        (out.into(), false)
+    }
+}
+
+/// What to ask the feed for, when `sent` rows are sent already.
+fn feed_options(options: &Options, sent: u64, until: Option<Token>, resume: Option<Token>) -> feed::Options {
+    // A filter leaves out rows that were read, so it cannot be said beforehand how many to read.
+    let limit = options.limit.filter(|_| options.filter == Filter::None).map(|limit| limit.saturating_sub(sent));
+    feed::Options {
+        limit,
+        descending: options.descending,
+        all_leaves: options.needs_leaves(),
+        bodies: options.include_docs,
+        until,
+        resume,
+    }
+}

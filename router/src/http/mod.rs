@@ -1,0 +1,192 @@
+//! The HTTP API: CouchDB's, over the verbs of [`crate::ops`].
+//!
+//! A request is taken apart by `target`, let in or not by its user, and answered by one handler; whatever goes
+//! wrong becomes an `error::Error`, and that file alone knows statuses. Nothing here has side effects of its own:
+//! any listener may serve the routes.
+
+mod accept;
+mod access;
+mod all_docs;
+mod body;
+mod bulk;
+mod bulk_get;
+mod call;
+mod changes;
+mod databases;
+mod db_updates;
+mod doc;
+mod documents;
+mod error;
+mod gzip;
+mod local;
+mod open_revs;
+mod params;
+mod purge;
+mod read;
+mod render;
+mod replication;
+mod revs;
+mod server;
+mod shards;
+mod target;
+mod unread;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use futures::FutureExt;
+use http::Method;
+use tokio::time::Instant;
+
+use crate::app::App;
+use all_docs::Kind;
+use call::Call;
+use error::Error;
+use target::{Part, Refused, Server, Target};
+
+/// CouchDB's old user interface posted documents as forms; no client does.
+const FORMS: &str = "Documents are not taken as forms.";
+
+/// A handler's answer.
+type Answer = Result<Response<Body>, Error>;
+
+/// The routes of a router's HTTP API.
+pub fn routes(app: Arc<App>) -> Router {
+    // One handler for every path: CouchDB's paths (encoded slashes in names, endpoints and documents side by side)
+    // are taken apart better by one pure function than by patterns.
+    Router::new().fallback(handle).with_state(app)
+}
+
+async fn handle(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
+    let started = Instant::now();
+    let _in_flight = app.metrics.begin();
+    let target = Target::parse(request.uri().path());
+    let (route, method) = (target.route(), request.method().clone());
+    let answer = AssertUnwindSafe(answer(Arc::clone(&app), target, request)).catch_unwind().await;
+    // The panic's message is logged by the panic hook, with its place.
+    let answer = answer.unwrap_or(Err(Error::Internal("the request could not be completed")));
+    let response = answer.unwrap_or_else(Error::into_response);
+    app.metrics.observe(route, &method, response.status(), started.elapsed());
+    response
+}
+
+async fn answer(app: Arc<App>, target: Target, request: Request) -> Answer {
+    let (parts, body) = request.into_parts();
+    let body = unread::discarding(&parts.headers, body);
+    let uri_bytes = parts.uri.path().len() + parts.uri.query().map_or(0, str::len);
+    if uri_bytes > app.config.limits.headers_bytes_max {
+        return Err(Error::UriTooLong);
+    }
+    let user = access::admit(&app.auth, &target, &parts).await?;
+    let call = Call { app, parts, user };
+    // The two that matter most are awaited in place; the rest are boxed, or the future of every request would be as
+    // large as the largest of them.
+    match (target, call.method()) {
+        (Target::Doc(db, id), Method::PUT) => documents::put(&call, db, id, body).await,
+        (Target::Doc(db, id), Method::GET) => read::get(&call, db, id).await,
+        (target, method) => Box::pin(others(call, target, method, body)).await,
+    }
+}
+
+async fn others(call: Call, target: Target, method: Method, body: Body) -> Answer {
+    let allow = target.allow();
+    match target {
+        Target::Server(server) => on_server(call, server, method, body).await,
+        Target::Part(db, part) => match part.takes(&method) {
+            true => on_part(call, db, part, method, body).await,
+            false => Err(Error::Method(allow)),
+        },
+        Target::Db(db) => match method {
+            Method::GET => databases::info(&call, db).await,
+            Method::PUT => databases::create(&call, db).await,
+            Method::DELETE => databases::delete(&call, db).await,
+            Method::POST => documents::post(&call, db, body).await,
+            _ => Err(Error::Method(allow)),
+        },
+        Target::BadDb(invalid) => match method {
+            Method::PUT => Err(invalid.into()),
+            _ => Err(crate::ops::Error::NoDatabase.into()),
+        },
+        Target::Doc(db, id) => match method.as_str() {
+            "DELETE" => documents::delete(&call, db, id).await,
+            "COPY" => documents::copy(&call, db, id).await,
+            "POST" => Err(Error::NotImplemented(FORMS)),
+            _ => Err(Error::Method(allow)),
+        },
+        Target::Local(db, id) => match method.as_str() {
+            "GET" => local::get(&call, db, id).await,
+            "PUT" => local::put(&call, db, id, body).await,
+            "DELETE" => local::delete(&call, db, id).await,
+            "COPY" => documents::copy(&call, db, id).await,
+            "POST" => Err(Error::NotImplemented(FORMS)),
+            _ => Err(Error::Method(allow)),
+        },
+        Target::BadDoc(db, invalid) => documents::refuse(&call, db, invalid, &method).await,
+        Target::BadLocal(db, reason) => local::refuse(&call, db, reason).await,
+        Target::Attachment(..) => Err(Error::NotImplemented("Attachments are not served yet.")),
+        Target::ShardOf(db, id) => match method {
+            Method::GET => shards::of(&call, db, id).await,
+            _ => Err(Error::Method(allow)),
+        },
+        Target::Refused(refused) => Err(match refused {
+            Refused::NotImplemented => Error::NotImplemented("This endpoint is not served yet."),
+            Refused::TemporaryView => Error::Gone,
+            Refused::Search => Error::Search,
+            Refused::Nothing => Error::Nothing,
+        }),
+    }
+}
+
+async fn on_server(call: Call, server: Server, method: Method, body: Body) -> Answer {
+    match (server, method) {
+        (Server::Root, Method::GET) => server::welcome(&call).await,
+        (Server::Up, Method::GET) => server::up(),
+        (Server::AllDbs, Method::GET) => server::all_dbs(&call).await,
+        (Server::DbUpdates, Method::GET) => db_updates::feed(&call).await,
+        (Server::DbsInfo, Method::GET | Method::POST) => databases::dbs_info(&call, body).await,
+        (Server::Uuids, Method::GET) => server::uuids(&call),
+        (Server::Metrics, Method::GET) => server::metrics(&call),
+        (Server::Session, Method::GET) => server::session(&call),
+        (Server::Session, Method::POST | Method::DELETE) => {
+            Err(Error::NotImplemented("Sessions by cookie are not served yet; use HTTP Basic."))
+        }
+        (Server::Membership, Method::GET) => server::membership(&call).await,
+        (Server::ActiveTasks, Method::GET) => server::active_tasks(),
+        (Server::ReplicationState, Method::GET) => replication::state(&call).await,
+        (Server::ReplicationPromote, Method::POST) => replication::promote(&call, body).await,
+        (Server::ReplicationWal, Method::GET) => replication::wal(&call).await,
+        (server, _) => Err(Error::Method(Target::Server(server).allow())),
+    }
+}
+
+async fn on_part(call: Call, db: common::ids::DbName, part: Part, method: Method, body: Body) -> Answer {
+    match (part, method) {
+        (Part::AllDocs, _) => all_docs::list(&call, db, Kind::All, body).await,
+        (Part::DesignDocs, _) => all_docs::list(&call, db, Kind::Design, body).await,
+        (Part::LocalDocs, _) => all_docs::list(&call, db, Kind::Local, body).await,
+        (Part::AllDocsQueries, _) => all_docs::queries(&call, db, Kind::All, body).await,
+        (Part::DesignDocsQueries, _) => all_docs::queries(&call, db, Kind::Design, body).await,
+        (Part::LocalDocsQueries, _) => all_docs::queries(&call, db, Kind::Local, body).await,
+        (Part::BulkDocs, _) => bulk::write(&call, db, body).await,
+        (Part::BulkGet, _) => bulk_get::read(&call, db, body).await,
+        (Part::Changes, _) => changes::feed(&call, db, body).await,
+        (Part::RevsDiff, _) => revs::diff(&call, db, body).await,
+        (Part::MissingRevs, _) => revs::missing(&call, db, body).await,
+        (Part::Security, Method::PUT) => databases::set_security(&call, db, body).await,
+        (Part::Security, _) => databases::security(&call, db).await,
+        (Part::RevsLimit, Method::PUT) => databases::set_revs_limit(&call, db, body).await,
+        (Part::RevsLimit, _) => databases::revs_limit(&call, db).await,
+        (Part::EnsureFullCommit, _) => databases::ensure_full_commit(&call, db).await,
+        (Part::Shards, _) => shards::all(&call, db).await,
+        (Part::SyncShards, _) => shards::sync(&call, db).await,
+        (Part::Purge, _) => purge::purge(&call, db, body).await,
+        (Part::PurgedInfosLimit, Method::PUT) => purge::set_infos_limit(&call, db, body).await,
+        (Part::PurgedInfosLimit, _) => purge::infos_limit(&call, db).await,
+        (Part::Compact, _) => databases::compact(&call, db).await,
+        (Part::ViewCleanup, _) => databases::view_cleanup(&call, db).await,
+    }
+}

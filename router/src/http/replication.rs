@@ -1,0 +1,199 @@
+//! The cluster for its admins: what every replica says of itself, planned hand-over, the log as it is written.
+
+use std::collections::BTreeMap;
+
+use axum::body::Body;
+use common::ids::{Index, NodeId, ShardId, Term};
+use common::state::{Campaign, ReplicaState, Role};
+use futures::TryStreamExt;
+use http::{HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::call::Call;
+use super::error::Error;
+use super::{Answer, render};
+use crate::cluster::NodeRow;
+
+/// All replicas of the cluster.
+#[derive(Debug, Serialize)]
+struct State {
+    cluster: String,
+    nodes: Vec<Node>,
+    replicas: Vec<Row>,
+}
+
+#[derive(Debug, Serialize)]
+struct Node {
+    node: NodeId,
+    reachable: bool,
+}
+
+/// One replica.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Row {
+    shard: ShardId,
+    node: NodeId,
+    role: Role,
+    term: Term,
+    primary: Option<NodeId>,
+    last_term: Term,
+    last_index: Index,
+    committed: Index,
+    applied: Index,
+    /// Entries committed anywhere in the replica set and not applied here.
+    lag_entries: u64,
+    lag_ms: u64,
+    heard_ms: Option<u64>,
+    health: &'static str,
+    reason: Option<String>,
+    engine: String,
+}
+
+/// `GET /v1/_replication/state`
+pub(super) async fn state(call: &Call) -> Answer {
+    let rows = call.app.ops.cluster.states().await;
+    let config = &call.app.config;
+    let state = State {
+        cluster: config.name.clone(),
+        replicas: replicas(&rows, config.replication.max_replication_lag_ms),
+        nodes: rows.into_iter().map(|row| Node { node: row.node, reachable: row.reachable }).collect(),
+    };
+    let body = serde_json::to_vec(&state).map_err(|_| Error::Internal("the state cannot be shown"))?;
+    Ok(render::json(StatusCode::OK, body))
+}
+
+/// A row a replica, by shard and node.
+fn replicas(rows: &[NodeRow], lag_ms_max: u64) -> Vec<Row> {
+    let known = || rows.iter().filter_map(|row| Some((row.reachable, row.state.as_ref()?)));
+    let all = || known().flat_map(|(reachable, node)| node.replicas.iter().map(move |replica| (reachable, replica)));
+    let mut committed: BTreeMap<ShardId, u64> = BTreeMap::new();
+    for (_, replica) in all() {
+        let highest = committed.entry(replica.shard).or_default();
+        *highest = (*highest).max(replica.committed.0);
+    }
+    let mut rows: Vec<Row> = all()
+        .map(|(reachable, replica)| Row {
+            shard: replica.shard,
+            node: replica.node.clone(),
+            role: replica.role,
+            term: replica.term,
+            primary: replica.primary.clone(),
+            last_term: replica.last.term,
+            last_index: replica.last.index,
+            committed: replica.committed,
+            applied: replica.applied,
+            lag_entries: committed[&replica.shard].saturating_sub(replica.applied.0),
+            lag_ms: replica.lag_ms,
+            heard_ms: replica.heard_ms,
+            health: health(reachable, replica, lag_ms_max),
+            reason: replica.reason.clone(),
+            engine: replica.engine.clone(),
+        })
+        .collect();
+    rows.sort_by(|a, b| (a.shard, &a.node).cmp(&(b.shard, &b.node)));
+    rows
+}
+
+fn health(reachable: bool, replica: &ReplicaState, lag_ms_max: u64) -> &'static str {
+    match () {
+        () if !reachable => "unreachable",
+        () if !replica.healthy => "unhealthy",
+        () if replica.lag_ms > lag_ms_max => "lagging",
+        () => "ok",
+    }
+}
+
+/// Body of `POST /v1/_replication/promote`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Promote {
+    shard: ShardId,
+    /// Whom to ask; the most advanced other replica, if left out.
+    node: Option<NodeId>,
+    /// The term the asker saw; refused if the shard has moved on.
+    term: Option<Term>,
+}
+
+/// `POST /v1/_replication/promote`: asks a replica to campaign, never makes it primary.
+pub(super) async fn promote(call: &Call, body: Body) -> Answer {
+    let asked: Promote = serde_json::from_slice(&call.read_json(body).await?)
+        .map_err(|error| Error::bad(format!("a promotion is {{\"shard\":0,\"node\":\"n1\",\"term\":1}}: {error}")))?;
+    let cluster = &call.app.ops.cluster;
+    if !cluster.map().shards().contains(&asked.shard) {
+        return Err(Error::bad(format!("there is no shard {}", asked.shard)));
+    }
+    if let Some(term) = asked.term {
+        let rows = replicas(&cluster.states().await, u64::MAX);
+        let now = rows.iter().filter(|row| row.shard == asked.shard).map(|row| row.term).max().unwrap_or_default();
+        if now != term {
+            return Err(Error::Stale(format!("the term is {now} now")));
+        }
+    }
+    let (node, campaign) = cluster.promote(asked.shard, asked.node).await?;
+    match campaign {
+        Campaign::Started | Campaign::AlreadyPrimary => {
+            let campaign = serde_json::json!(campaign);
+            let body = format!("{{\"ok\":true,\"node\":\"{node}\",\"campaign\":{campaign}}}");
+            Ok(render::json(StatusCode::OK, body.into_bytes()))
+        }
+        Campaign::StaleTerm { term } => Err(Error::Stale(format!("the term of {node} is {term} now"))),
+        Campaign::NotEligible => Err(Error::Stale(format!("{node} cannot stand for election"))),
+    }
+}
+
+/// `GET /v1/_replication/wal?shard=&from=&follow=`: committed entries, one a line.
+pub(super) async fn wal(call: &Call) -> Answer {
+    let params = call.params();
+    let shard = params.number("shard")?.ok_or_else(|| Error::Query("`shard` is missing".to_owned()))?;
+    let shard = ShardId(u32::try_from(shard).unwrap_or(u32::MAX));
+    let cluster = &call.app.ops.cluster;
+    if !cluster.map().shards().contains(&shard) {
+        return Err(Error::bad(format!("there is no shard {shard}")));
+    }
+    let from = Index(params.number("from")?.unwrap_or(0));
+    let follow = params.flag("follow", false)?;
+    let entries = cluster.wal(shard, from, follow).await?;
+    let entries = entries.inspect_err(|refusal| tracing::warn!(%refusal, "a stream of log entries was cut"));
+    let kind = HeaderValue::from_static("application/x-ndjson");
+    Ok(render::typed(StatusCode::OK, kind, Body::from_stream(entries)))
+}
+
+#[cfg(test)]
+mod tests {
+    use common::ids::{ClusterId, RaftId};
+    use common::state::NodeState;
+
+    use super::*;
+
+    fn replica(node: &str, applied: u64, lag_ms: u64, healthy: bool) -> ReplicaState {
+        ReplicaState {
+            term: Term(3),
+            committed: Index(applied),
+            applied: Index(applied),
+            lag_ms,
+            healthy,
+            ..ReplicaState::blank(NodeId::parse(node).expect("valid"), ShardId(0), RaftId(1), Role::Replica)
+        }
+    }
+
+    fn row(replica: ReplicaState, reachable: bool) -> NodeRow {
+        let (cluster, node) = (ClusterId::of("c"), replica.node.clone());
+        NodeRow { node: node.clone(), reachable, state: Some(NodeState { cluster, node, replicas: vec![replica] }) }
+    }
+
+    #[test]
+    fn a_replica_is_as_far_behind_as_the_most_advanced_one_is_ahead() {
+        let rows = [
+            row(replica("n3", 5, 0, false), true),
+            row(replica("n1", 9, 0, true), true),
+            row(replica("n2", 7, 11, true), true),
+            row(replica("n4", 9, 0, true), false),
+        ];
+        let shown: Vec<_> = replicas(&rows, 10)
+            .into_iter()
+            .map(|row| (row.node.as_str().to_owned(), row.lag_entries, row.health))
+            .collect();
+        let wanted = [("n1", 0, "ok"), ("n2", 2, "lagging"), ("n3", 4, "unhealthy"), ("n4", 0, "unreachable")];
+        assert_eq!(shown, wanted.map(|(node, lag, health)| (node.to_owned(), lag, health)));
+    }
+}

@@ -1,0 +1,434 @@
+//! What a path names. Pure: the one place where URLs are taken apart.
+//!
+//! Paths are CouchDB's: names are percent-encoded segments, so `a%2Fb` is one database and `_design%2Fd` and
+//! `_design/d` are one document. A name that is not allowed is kept as such, since the answer depends on the method.
+
+use common::ids::{DbName, DocId, Invalid};
+use percent_encoding::percent_decode_str;
+
+/// What a path names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// The server or the cluster as a whole.
+    Server(Server),
+    /// A database.
+    Db(DbName),
+    /// A database under a name that none can have.
+    BadDb(Invalid),
+    /// An endpoint of a database.
+    Part(DbName, Part),
+    /// A document, design documents included.
+    Doc(DbName, DocId),
+    /// A local document.
+    Local(DbName, DocId),
+    /// A document under an id that none can have.
+    BadDoc(DbName, Invalid),
+    /// A local document as none can be asked for, and what is wrong with that.
+    BadLocal(DbName, &'static str),
+    /// An attachment of a document.
+    Attachment(DbName, DocId, String),
+    /// The shard of a document: `_shards/{doc}`.
+    ShardOf(DbName, DocId),
+    /// Known, and not served, whatever the method.
+    Refused(Refused),
+}
+
+/// Endpoints of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Server {
+    /// `/`
+    Root,
+    /// `/_up`
+    Up,
+    /// `/_all_dbs`
+    AllDbs,
+    /// `/_dbs_info`
+    DbsInfo,
+    /// `/_db_updates`
+    DbUpdates,
+    /// `/_uuids`
+    Uuids,
+    /// `/_metrics`
+    Metrics,
+    /// `/_session`
+    Session,
+    /// `/_membership`
+    Membership,
+    /// `/_active_tasks`
+    ActiveTasks,
+    /// `/v1/_replication/state`
+    ReplicationState,
+    /// `/v1/_replication/promote`
+    ReplicationPromote,
+    /// `/v1/_replication/wal`
+    ReplicationWal,
+}
+
+/// Endpoints of a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// `_all_docs`
+    AllDocs,
+    /// `_design_docs`
+    DesignDocs,
+    /// `_local_docs`
+    LocalDocs,
+    /// `_all_docs/queries`
+    AllDocsQueries,
+    /// `_design_docs/queries`
+    DesignDocsQueries,
+    /// `_local_docs/queries`
+    LocalDocsQueries,
+    /// `_bulk_docs`
+    BulkDocs,
+    /// `_bulk_get`
+    BulkGet,
+    /// `_changes`
+    Changes,
+    /// `_revs_diff`
+    RevsDiff,
+    /// `_missing_revs`
+    MissingRevs,
+    /// `_security`
+    Security,
+    /// `_revs_limit`
+    RevsLimit,
+    /// `_purge`
+    Purge,
+    /// `_purged_infos_limit`
+    PurgedInfosLimit,
+    /// `_shards`
+    Shards,
+    /// `_sync_shards`
+    SyncShards,
+    /// `_ensure_full_commit`
+    EnsureFullCommit,
+    /// `_compact`, also of one design document
+    Compact,
+    /// `_view_cleanup`
+    ViewCleanup,
+}
+
+/// Endpoints that are not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// Known to CouchDB, not (yet) to us.
+    NotImplemented,
+    /// `_temp_view`
+    TemporaryView,
+    /// `_search…`, `_nouveau…`
+    Search,
+    /// Nothing has this name.
+    Nothing,
+}
+
+impl Target {
+    /// Takes a path apart.
+    pub(crate) fn parse(path: &str) -> Self {
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let (first, rest) = path.split_once('/').unwrap_or((path, ""));
+        match first {
+            "" => Target::Server(Server::Root),
+            "v1" if rest.starts_with("_replication/") => replication(&rest["_replication/".len()..]),
+            "_replication" => replication(rest),
+            _ => server(first, rest).unwrap_or_else(|| in_db(&decode(first), rest)),
+        }
+    }
+
+    /// The path's pattern, for metrics: few values, whatever clients ask for.
+    pub(crate) fn route(&self) -> &'static str {
+        match self {
+            Target::Server(server) => server.route(),
+            Target::Db(_) | Target::BadDb(_) => "/{db}",
+            Target::Part(_, part) => part.route(),
+            Target::Doc(..) | Target::BadDoc(..) => "/{db}/{doc}",
+            Target::Local(..) | Target::BadLocal(..) => "/{db}/_local/{doc}",
+            Target::Attachment(..) => "/{db}/{doc}/{attachment}",
+            Target::ShardOf(..) => "/{db}/_shards/{doc}",
+            Target::Refused(_) => "other",
+        }
+    }
+
+    /// The methods it takes, as CouchDB's `Allow` lists them.
+    pub(crate) fn allow(&self) -> &'static str {
+        match self {
+            Target::Server(server) => server.allow(),
+            Target::Db(_) | Target::BadDb(_) => "DELETE,GET,HEAD,POST",
+            Target::Part(_, part) => part.allow(),
+            Target::Doc(..) | Target::BadDoc(..) => "DELETE,GET,HEAD,POST,PUT,COPY",
+            Target::Local(..) | Target::BadLocal(..) => "DELETE,GET,HEAD,POST,PUT,COPY",
+            Target::Attachment(..) => "DELETE,GET,HEAD,PUT",
+            Target::ShardOf(..) => "GET",
+            Target::Refused(_) => "GET,HEAD",
+        }
+    }
+}
+
+impl Server {
+    fn route(self) -> &'static str {
+        match self {
+            Server::Root => "/",
+            Server::Up => "/_up",
+            Server::AllDbs => "/_all_dbs",
+            Server::DbsInfo => "/_dbs_info",
+            Server::DbUpdates => "/_db_updates",
+            Server::Uuids => "/_uuids",
+            Server::Metrics => "/_metrics",
+            Server::Session => "/_session",
+            Server::Membership => "/_membership",
+            Server::ActiveTasks => "/_active_tasks",
+            Server::ReplicationState => "/v1/_replication/state",
+            Server::ReplicationPromote => "/v1/_replication/promote",
+            Server::ReplicationWal => "/v1/_replication/wal",
+        }
+    }
+
+    fn allow(self) -> &'static str {
+        match self {
+            Server::DbsInfo => "GET,HEAD,POST",
+            Server::Session => "GET,HEAD,POST,DELETE",
+            Server::ReplicationPromote => "POST",
+            Server::DbUpdates => "GET",
+            _ => "GET,HEAD",
+        }
+    }
+}
+
+impl Part {
+    /// The endpoint of that name, with whatever follows it in the path.
+    fn parse(name: &str, rest: &str) -> Option<Self> {
+        let part = match name {
+            "_all_docs" if rest == "queries" => return Some(Part::AllDocsQueries),
+            "_all_docs" => Part::AllDocs,
+            "_design_docs" if rest == "queries" => return Some(Part::DesignDocsQueries),
+            "_design_docs" => Part::DesignDocs,
+            "_local_docs" if rest == "queries" => return Some(Part::LocalDocsQueries),
+            "_local_docs" => Part::LocalDocs,
+            "_bulk_docs" => Part::BulkDocs,
+            "_bulk_get" => Part::BulkGet,
+            "_changes" => Part::Changes,
+            "_revs_diff" => Part::RevsDiff,
+            "_missing_revs" => Part::MissingRevs,
+            "_security" => Part::Security,
+            "_revs_limit" => Part::RevsLimit,
+            "_purge" => Part::Purge,
+            "_purged_infos_limit" => Part::PurgedInfosLimit,
+            "_shards" => Part::Shards,
+            "_sync_shards" => Part::SyncShards,
+            "_ensure_full_commit" => Part::EnsureFullCommit,
+            "_compact" => return Some(Part::Compact),
+            "_view_cleanup" => Part::ViewCleanup,
+            _ => return None,
+        };
+        rest.is_empty().then_some(part)
+    }
+
+    fn route(self) -> &'static str {
+        match self {
+            Part::AllDocs => "/{db}/_all_docs",
+            Part::DesignDocs => "/{db}/_design_docs",
+            Part::LocalDocs => "/{db}/_local_docs",
+            Part::AllDocsQueries => "/{db}/_all_docs/queries",
+            Part::DesignDocsQueries => "/{db}/_design_docs/queries",
+            Part::LocalDocsQueries => "/{db}/_local_docs/queries",
+            Part::BulkDocs => "/{db}/_bulk_docs",
+            Part::BulkGet => "/{db}/_bulk_get",
+            Part::Changes => "/{db}/_changes",
+            Part::RevsDiff => "/{db}/_revs_diff",
+            Part::MissingRevs => "/{db}/_missing_revs",
+            Part::Security => "/{db}/_security",
+            Part::RevsLimit => "/{db}/_revs_limit",
+            Part::Purge => "/{db}/_purge",
+            Part::PurgedInfosLimit => "/{db}/_purged_infos_limit",
+            Part::Shards => "/{db}/_shards",
+            Part::SyncShards => "/{db}/_sync_shards",
+            Part::EnsureFullCommit => "/{db}/_ensure_full_commit",
+            Part::Compact => "/{db}/_compact",
+            Part::ViewCleanup => "/{db}/_view_cleanup",
+        }
+    }
+
+    /// Whether it takes a method (`HEAD` counted as `GET`).
+    pub(crate) fn takes(self, method: &http::Method) -> bool {
+        self.allow().split(',').any(|allowed| allowed == method.as_str())
+    }
+
+    fn allow(self) -> &'static str {
+        match self {
+            Part::AllDocs | Part::DesignDocs | Part::LocalDocs | Part::Changes => "GET,HEAD,POST",
+            Part::Security | Part::RevsLimit => "PUT,GET",
+            Part::PurgedInfosLimit => "GET,PUT",
+            Part::Shards => "GET",
+            _ => "POST",
+        }
+    }
+}
+
+/// What stands behind a design document and is no attachment of it.
+const DESIGN_ENDPOINTS: [&str; 6] = ["_view", "_info", "_show", "_list", "_update", "_rewrite"];
+
+fn server(first: &str, rest: &str) -> Option<Target> {
+    let server = match first {
+        "_up" => Server::Up,
+        "_all_dbs" => Server::AllDbs,
+        "_dbs_info" => Server::DbsInfo,
+        "_db_updates" => Server::DbUpdates,
+        "_uuids" => Server::Uuids,
+        "_metrics" => Server::Metrics,
+        "_session" => Server::Session,
+        "_membership" => Server::Membership,
+        "_active_tasks" => Server::ActiveTasks,
+        "_replicate" | "_scheduler" | "_reshard" | "_cluster_setup" => {
+            return Some(Target::Refused(Refused::NotImplemented));
+        }
+        "_search_analyze" | "_nouveau_analyze" => return Some(Target::Refused(Refused::Search)),
+        "_node" | "_restart" | "_utils" | "_config" => return Some(Target::Refused(Refused::Nothing)),
+        _ => return None,
+    };
+    Some(if rest.is_empty() { Target::Server(server) } else { Target::Refused(Refused::Nothing) })
+}
+
+fn replication(rest: &str) -> Target {
+    match rest {
+        "state" => Target::Server(Server::ReplicationState),
+        "promote" => Target::Server(Server::ReplicationPromote),
+        "wal" => Target::Server(Server::ReplicationWal),
+        _ => Target::Refused(Refused::Nothing),
+    }
+}
+
+fn in_db(name: &str, rest: &str) -> Target {
+    let db = match DbName::parse(name) {
+        Ok(db) => db,
+        Err(invalid) => return Target::BadDb(invalid),
+    };
+    if rest.is_empty() {
+        return Target::Db(db);
+    }
+    let (first, behind) = rest.split_once('/').unwrap_or((rest, ""));
+    let first = decode(first);
+    match first.as_ref() {
+        "_design" | "_local" if !behind.is_empty() => prefixed(db, &first, behind),
+        "_local" | "_local/" => Target::BadLocal(db, "Invalid _local document id."),
+        "_temp_view" => Target::Refused(Refused::TemporaryView),
+        "_find" | "_explain" | "_index" | "_partition" | "_purged_infos" | "_auto_purge" | "_time_seq" => {
+            Target::Refused(Refused::NotImplemented)
+        }
+        "_shards" if !behind.is_empty() => match DocId::parse(&decode(behind)) {
+            Ok(id) => Target::ShardOf(db, id),
+            Err(invalid) => Target::BadDoc(db, invalid),
+        },
+        name => match Part::parse(name, behind) {
+            Some(part) => Target::Part(db, part),
+            None if !behind.is_empty() => behind_doc(db, name, behind),
+            None => doc(db, name),
+        },
+    }
+}
+
+/// `_design/…` and `_local/…` with a plain slash.
+fn prefixed(db: DbName, prefix: &str, behind: &str) -> Target {
+    let (name, rest) = behind.split_once('/').unwrap_or((behind, ""));
+    let id = format!("{prefix}/{}", decode(name));
+    if rest.is_empty() { doc(db, &id) } else { behind_doc(db, &id, rest) }
+}
+
+fn doc(db: DbName, id: &str) -> Target {
+    match DocId::parse(id) {
+        Ok(id) if id.is_local() => Target::Local(db, id),
+        Ok(id) => Target::Doc(db, id),
+        Err(invalid) => Target::BadDoc(db, invalid),
+    }
+}
+
+/// What stands behind a document's id: attachments, and the endpoints of design documents.
+fn behind_doc(db: DbName, id: &str, rest: &str) -> Target {
+    let id = match DocId::parse(id) {
+        Ok(id) if id.is_local() => return Target::BadLocal(db, "_local documents do not accept attachments."),
+        Ok(id) => id,
+        Err(invalid) => return Target::BadDoc(db, invalid),
+    };
+    let first = rest.split('/').next().unwrap_or(rest);
+    if id.is_design() && (first.starts_with("_search") || first.starts_with("_nouveau")) {
+        return Target::Refused(Refused::Search);
+    }
+    if id.is_design() && DESIGN_ENDPOINTS.contains(&first) {
+        return Target::Refused(Refused::NotImplemented);
+    }
+    // A slash may stand in a name, plain or encoded.
+    Target::Attachment(db, id, decode(rest).into_owned())
+}
+
+fn decode(segment: &str) -> std::borrow::Cow<'_, str> {
+    percent_decode_str(segment).decode_utf8_lossy()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(path: &str) -> String {
+        match Target::parse(path) {
+            Target::Server(server) => format!("server {server:?}"),
+            Target::Db(db) => format!("db {db}"),
+            Target::BadDb(_) => "bad db".to_owned(),
+            Target::Part(db, part) => format!("{db} {part:?}"),
+            Target::Doc(db, id) => format!("{db} doc {id}"),
+            Target::Local(db, id) => format!("{db} local {id}"),
+            Target::BadDoc(db, invalid) => format!("{db} bad doc: {invalid}"),
+            Target::BadLocal(db, reason) => format!("{db} bad local: {reason}"),
+            Target::Attachment(db, id, name) => format!("{db} doc {id} attachment {name}"),
+            Target::ShardOf(db, id) => format!("{db} shard of {id}"),
+            Target::Refused(refused) => format!("refused {refused:?}"),
+        }
+    }
+
+    #[test]
+    fn paths_name_what_couchdb_takes_them_for() {
+        let reserved = "tdb bad doc: Only reserved document ids may start with underscore.";
+        for (path, target) in [
+            ("/", "server Root"),
+            ("/_up", "server Up"),
+            ("/_up/x", "refused Nothing"),
+            ("/v1/_replication/state", "server ReplicationState"),
+            ("/_replication/wal", "server ReplicationWal"),
+            ("/v1/_replication/vote", "refused Nothing"),
+            ("/v1", "db v1"),
+            ("/tdb", "db tdb"),
+            ("/tdb/", "db tdb"),
+            ("/a%2Fb", "db a/b"),
+            ("/a%2fb/c%2Fd", "a/b doc c/d"),
+            ("/Bad", "bad db"),
+            ("/_nonsense", "bad db"),
+            ("/_users/org.couchdb.user:x", "_users doc org.couchdb.user:x"),
+            ("/tdb/a+b", "tdb doc a+b"),
+            ("/tdb/_all_docs", "tdb AllDocs"),
+            ("/tdb/_all_docs/queries", "tdb AllDocsQueries"),
+            ("/tdb/_local_docs/queries", "tdb LocalDocsQueries"),
+            ("/tdb/_shards", "tdb Shards"),
+            ("/tdb/_shards/a%2Fb", "tdb shard of a/b"),
+            ("/tdb/_compact/v", "tdb Compact"),
+            ("/tdb/_nope", reserved),
+            ("/tdb/_design/d", "tdb doc _design/d"),
+            ("/tdb/_design%2Fd", "tdb doc _design/d"),
+            ("/tdb/_design", reserved),
+            ("/tdb/_design%2F", "tdb bad doc: Illegal document id `_design/`"),
+            ("/tdb/_local/chk", "tdb local _local/chk"),
+            ("/tdb/_local%2Fchk", "tdb local _local/chk"),
+            ("/tdb/_design/d/_view/v", "refused NotImplemented"),
+            ("/tdb/_design/d/_search/s", "refused Search"),
+            ("/tdb/a/file.txt", "tdb doc a attachment file.txt"),
+            ("/tdb/a/dir/f%2Fx%20y", "tdb doc a attachment dir/f/x y"),
+            ("/tdb/_design/d/logo.png", "tdb doc _design/d attachment logo.png"),
+            ("/tdb/_nope/x", reserved),
+            ("/tdb/_local", "tdb bad local: Invalid _local document id."),
+            ("/tdb/_local/chk/f", "tdb bad local: _local documents do not accept attachments."),
+            ("/tdb/_local%2Fchk/f", "tdb bad local: _local documents do not accept attachments."),
+            ("/tdb/_temp_view", "refused TemporaryView"),
+            ("/tdb/_find", "refused NotImplemented"),
+            ("/_node/_local/_config", "refused Nothing"),
+        ] {
+            assert_eq!(shown(path), target, "{path}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Quorate's front door: HTTP API, placement, batching, health monitor, failover coordinator, embedded mode.
+
+pub mod app;
+pub mod auth;
+pub mod cli;
+pub mod cluster;
+pub mod embedded;
+pub mod feed;
+pub mod http;
+pub mod metrics;
+pub mod ops;
+pub mod run;
+pub mod serve;
+pub mod shard;
+
+/// What a router does in the same way as a node: asks how a server is, and looks up where it is.
+pub use shard_node::{check, names};

@@ -1,0 +1,58 @@
+//! Why a verb was not done; the words are CouchDB's, since clients compare them.
+
+use std::borrow::Cow;
+
+use common::document;
+use common::ids::Invalid;
+use common::refusal::Refusal;
+
+use crate::cluster::catalog::CatalogError;
+
+/// Why a verb was not done. Unless it is a [`Refusal::UnknownOutcome`], it had and will have no effect.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// There is no such database.
+    #[error("Database does not exist.")]
+    NoDatabase,
+    /// There is one already.
+    #[error("The database could not be created, the file already exists.")]
+    DatabaseExists,
+    /// The document (or the revision) was never there.
+    #[error("missing")]
+    Missing,
+    /// The document was there once.
+    #[error("deleted")]
+    Deleted,
+    /// The parent is not a current leaf, or the document exists and no parent was named.
+    #[error("Document update conflict.")]
+    Conflict,
+    /// A name that is not allowed.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// A document that is not one.
+    #[error(transparent)]
+    Document(#[from] document::Error),
+    /// Anything else that the caller must write differently.
+    #[error("{0}")]
+    Bad(Cow<'static, str>),
+    /// A shard did not do it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+impl From<CatalogError> for Error {
+    fn from(error: CatalogError) -> Self {
+        match error {
+            CatalogError::NotFound => Error::NoDatabase,
+            CatalogError::Exists => Error::DatabaseExists,
+            CatalogError::Refused(refusal) => Error::Refused(refusal),
+        }
+    }
+}
+
+impl Error {
+    /// A request that must be written differently, in CouchDB's words.
+    pub fn bad(reason: impl Into<Cow<'static, str>>) -> Self {
+        Error::Bad(reason.into())
+    }
+}

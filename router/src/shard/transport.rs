@@ -1,0 +1,41 @@
+//! How a router talks to one node, whatever lies between them.
+//!
+//! An implementation tells apart what certainly was not sent ([`Refusal::Unreachable`]: any other node may be asked)
+//! from a write that may have arrived ([`Refusal::UnknownOutcome`]: only the same request ids may be tried again).
+
+use bytes::Bytes;
+use common::change::ChangesRequest;
+use common::command::Command;
+use common::ids::{Index, NodeId, ShardId};
+use common::refusal::Refusal;
+use common::state::{Campaign, NodeState, Promote};
+use common::wire::{ChangesAnswer, ReadAnswer, ReadRequest, WriteAnswer};
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+
+/// Committed entries of a log as NDJSON, in pieces that need not end with a line.
+pub type WalStream = BoxStream<'static, Result<Bytes, Refusal>>;
+
+/// A way to one node. Every future may be dropped at any moment; what was sent then may still take effect.
+pub trait Transport: Send + Sync + 'static {
+    /// The node at the other end.
+    fn node(&self) -> &NodeId;
+
+    /// Sends a batch of commands.
+    fn write<'a>(&'a self, shard: ShardId, commands: &'a [Command]) -> BoxFuture<'a, WriteAnswer>;
+
+    /// Sends a batch of queries.
+    fn read<'a>(&'a self, shard: ShardId, request: &'a ReadRequest) -> BoxFuture<'a, ReadAnswer>;
+
+    /// Asks for changes; the answer may take as long as the request says.
+    fn changes<'a>(&'a self, shard: ShardId, request: &'a ChangesRequest) -> BoxFuture<'a, ChangesAnswer>;
+
+    /// Asks how all replicas of the node are. Never waits behind the other calls.
+    fn state(&self) -> BoxFuture<'_, Result<NodeState, Refusal>>;
+
+    /// Asks a replica to campaign. Never waits behind the other calls.
+    fn promote<'a>(&'a self, promote: &'a Promote) -> BoxFuture<'a, Result<Campaign, Refusal>>;
+
+    /// Follows a shard's log.
+    fn wal(&self, shard: ShardId, from: Index, follow: bool) -> BoxFuture<'_, Result<WalStream, Refusal>>;
+}

@@ -1,0 +1,93 @@
+//! A whole cluster behind the HTTP API, in the test's own process, without sockets.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use common::config::{Admin, Config, EngineKind, Storage};
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use router::app::App;
+use router::cluster::Cluster;
+use router::cluster::catalog::Catalog;
+use router::embedded::{Embedded, Layout};
+use router::http::routes;
+use tower::ServiceExt;
+
+/// The host the requests name.
+pub(crate) const HOST: &str = "127.0.0.1:15984";
+
+/// A cluster behind its API.
+pub(crate) struct TestCluster {
+    embedded: Embedded,
+    cluster: Cluster,
+    app: Router,
+    /// The same cluster behind an API with an admin (`admin`, `secret`).
+    closed: Router,
+    _data: tempfile::TempDir,
+}
+
+/// One request of a test.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ask {
+    pub method: String,
+    pub path: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+    /// Whether to ask the API that has an admin.
+    pub closed: bool,
+}
+
+/// An answer, body and all.
+pub(crate) struct Answered {
+    pub response: Response<()>,
+    pub body: String,
+}
+
+impl TestCluster {
+    pub(crate) async fn start(shards: u32, replicas: u32) -> Self {
+        let data = tempfile::tempdir().expect("a folder");
+        let storage = Storage { engine: EngineKind::Memory, segment_bytes: 1 << 20, ..Storage::default() };
+        let config = Config { storage, ..Config::default() };
+        let layout = Layout::of(data.path(), Some(shards), Some(replicas)).expect("a new folder");
+        let fatal = Arc::new(|reason: String| panic!("a replica stopped: {reason}"));
+        let embedded = Embedded::start(&config, layout, data.path(), fatal).await.expect("starts");
+        let cluster = Cluster::start(&embedded.config, embedded.transports(), &embedded.config.shard);
+        let catalog = Catalog::start(cluster.clone(), Arc::new(|| 1_700_000_000_000));
+        let open = App::new(cluster.clone(), catalog.clone(), embedded.config.clone()).expect("no admin");
+        let admin = Admin { name: "admin".to_owned(), password: Some("secret".to_owned()), password_file: None };
+        let config = Config { admin: Some(admin), ..(*embedded.config).clone() };
+        let closed = App::new(cluster.clone(), catalog, Arc::new(config)).expect("an admin");
+        Self { embedded, cluster, app: routes(open), closed: routes(closed), _data: data }
+    }
+
+    pub(crate) async fn ask(&self, ask: &Ask) -> Answered {
+        let mut request = Request::builder().method(ask.method.as_str()).uri(&ask.path);
+        if !ask.headers.iter().any(|(name, _)| name == "host") {
+            request = request.header("host", HOST);
+        }
+        for (name, value) in &ask.headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Body::from(ask.body.clone())).expect("a valid request");
+        let app = if ask.closed { &self.closed } else { &self.app };
+        let response = app.clone().oneshot(request).await.expect("infallible");
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.expect("a whole body").to_bytes();
+        Answered { response: Response::from_parts(parts, ()), body: String::from_utf8_lossy(&body).into_owned() }
+    }
+
+    pub(crate) async fn end(self) {
+        self.cluster.stop().await;
+        self.embedded.shutdown().await;
+    }
+}
+
+impl Ask {
+    pub(crate) fn new(method: &str, path: &str, body: &str) -> Self {
+        let (method, path, body) = (method.to_owned(), path.to_owned(), body.as_bytes().to_vec());
+        let kind = ("content-type".to_owned(), "application/json".to_owned());
+        let headers = if method == "POST" { vec![kind] } else { Vec::new() };
+        Self { method, path, headers, body, closed: false }
+    }
+}
