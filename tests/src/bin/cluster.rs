@@ -1,0 +1,77 @@
+//! Starts a cluster of real processes, runs a command against it, and tells what the processes used.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use common::config::EngineKind;
+use harness::Result;
+use harness::cluster::Cluster;
+use harness::layout::Layout;
+
+/// Starts a cluster, runs a command with {urls} replaced by its routers' URLs, and prints what each process used.
+/// Without a command it runs until Ctrl-C.
+#[derive(Debug, Parser)]
+#[command(name = "cluster")]
+struct Options {
+    /// Nodes.
+    #[arg(long, default_value_t = 3)]
+    nodes: usize,
+    /// Shards.
+    #[arg(long, default_value_t = 3)]
+    shards: usize,
+    /// Replicas of each shard.
+    #[arg(long, default_value_t = 3)]
+    replicas: usize,
+    /// Routers.
+    #[arg(long, default_value_t = 1)]
+    routers: usize,
+    /// `fjall`, `sled` or `memory`.
+    #[arg(long, default_value = "fjall")]
+    engine: String,
+    /// The command, behind `--`.
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(&Options::parse()).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("cluster: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: &Options) -> Result<ExitCode> {
+    let engine = match options.engine.as_str() {
+        "fjall" => EngineKind::Fjall,
+        "sled" => EngineKind::Sled,
+        "memory" => EngineKind::Memory,
+        other => return Err(format!("no engine is called {other}").into()),
+    };
+    let layout = Layout {
+        nodes: options.nodes,
+        shards: options.shards,
+        replicas: options.replicas,
+        routers: options.routers,
+        ..Layout::three(options.shards).engine(engine)
+    };
+    let mut cluster = Cluster::start(layout).await?;
+    let urls: Vec<String> = cluster.routers().iter().map(|router| router.base().to_owned()).collect();
+    let urls = urls.join(",");
+    eprintln!("{:?}: {urls}, files in {}", cluster.layout(), cluster.folder().display());
+    let Some((program, args)) = options.command.split_first() else {
+        tokio::signal::ctrl_c().await?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let args = args.iter().map(|arg| arg.replace("{urls}", &urls));
+    let status = tokio::process::Command::new(program).args(args).kill_on_drop(true).status().await?;
+    for name in cluster.names() {
+        let usage = cluster.process(&name).usage();
+        let mib = usage.rss_peak_bytes as f64 / f64::from(1 << 20);
+        println!("{name:<4} peak memory {mib:>6.0} MiB, CPU {:>7.1} s", usage.cpu.as_secs_f64());
+    }
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
