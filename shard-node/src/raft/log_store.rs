@@ -11,21 +11,18 @@
 use std::fmt::Debug;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
-use std::time::Duration;
 
 use openraft::storage::{LogFlushed, LogState, RaftLogStorage};
 use openraft::{AnyError, EntryPayload, OptionalSend, RaftLogReader, StorageIOError};
 use tokio::sync::oneshot;
 
-use crate::raft::shared::Shared;
+use crate::raft::shared::{DISK_FULL_PAUSE, Shared};
 use crate::raft::types::{Entry, LogId, StorageError, TypeConfig, Vote, log_id, payload_bytes, payload_of, wal_id};
 use crate::wal::{self, Wal};
 
 /// Bytes of log one replication message carries at most, its last entry excepted. Larger ones outlast the time-out
 /// on a slow link; smaller ones cost round trips while a replica catches up.
 const MESSAGE_BYTES_MAX: u64 = 2 << 20;
-/// Between two attempts to write to a full disk.
-const DISK_FULL_PAUSE: Duration = Duration::from_millis(250);
 
 /// See the module. Clones are handles to one log.
 #[derive(Clone)]

@@ -5,12 +5,16 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::raft::types::{LogId, StoredMembership, Vote};
 use crate::wal;
+
+/// Between two attempts to write to a full disk.
+pub(crate) const DISK_FULL_PAUSE: Duration = Duration::from_millis(250);
 
 /// How far the engine is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use openraft::{AnyError, RaftSnapshotBuilder, Snapshot, StorageIOError};
 
 use crate::raft::frames::{self, Damaged, Header, Piece, Reader};
-use crate::raft::shared::{Applied, Shared};
+use crate::raft::shared::{Applied, DISK_FULL_PAUSE, Shared};
 use crate::raft::state_machine::{read_applied, run};
 use crate::raft::types::{SnapshotMeta, StorageError, TypeConfig, Vote};
 use crate::raft::wire::Scope;
@@ -217,8 +217,18 @@ impl Builder {
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> Result<Snapshot<TypeConfig>, StorageError> {
-        let this = self.clone();
-        let applied = run(self.engine.as_ref(), move || this.make_durable()).await.map_err(|error| failed(&error))?;
+        let applied = loop {
+            let this = self.clone();
+            match run(self.engine.as_ref(), move || this.make_durable()).await {
+                Ok(applied) => break applied,
+                // An error of ours ends openraft's core; a full disk must not.
+                Err(error @ storage::Error::DiskFull { .. }) => tokio::select! {
+                    () = tokio::time::sleep(DISK_FULL_PAUSE) => {}
+                    () = self.shared.stopping.cancelled() => return Err(failed(&error)),
+                },
+                Err(error) => return Err(failed(&error)),
+            }
+        };
         let view = self.engine.view().map_err(|error| failed(&error))?;
         Ok(Snapshot { meta: meta(&applied), snapshot: Box::new(SnapshotData::View(view)) })
     }

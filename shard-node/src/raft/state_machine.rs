@@ -5,7 +5,6 @@
 //! alike or means that our own files are damaged; either way this replica stops.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use common::command::Outcome;
@@ -14,7 +13,7 @@ use openraft::storage::RaftStateMachine;
 use openraft::{AnyError, EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, StorageIOError};
 use serde::{Deserialize, Serialize};
 
-use crate::raft::shared::{Applied, Shared};
+use crate::raft::shared::{Applied, DISK_FULL_PAUSE, Shared};
 use crate::raft::snapshot::{Builder, SnapshotData};
 use crate::raft::types::{Entry, LogId, SnapshotMeta, StorageError, StoredMembership, TypeConfig};
 use crate::storage::{self, Engine};
@@ -25,8 +24,6 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 /// Bytes of commands folded on the spot: some milliseconds of work. Waking another thread and being woken by it takes as
 /// long as folding a few documents; more would delay the other replicas of this node.
 const QUICK_BYTES_MAX: usize = 256 << 10;
-/// Between two attempts to write to a full disk.
-const DISK_FULL_PAUSE: Duration = Duration::from_millis(250);
 
 /// Called after each batch with the databases whose streams grew or ended; with `None` if any may have.
 pub(crate) type Wake = Arc<dyn Fn(Option<&[DbUid]>) + Send + Sync>;

@@ -97,6 +97,8 @@ impl Engine for Fjall {
     }
 
     fn flush(&self) -> Result<(), Error> {
+        // What waits in memory for the journal would be written now, and must fit.
+        self.room.check_bytes(0)?;
         self.instance.get().flush()
     }
 

@@ -5,43 +5,36 @@
 //! makes a full disk in the middle of a batch rare, not impossible.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::{Batch, Error};
 
 /// Room that must be left, in bytes: what the engines write by themselves after a batch, that is memtables, merged
 /// tables and segments. Smaller risks the engine; larger wastes the disk.
 const RESERVE_BYTES: u64 = 64 << 20;
-/// Bytes of batches between two looks at the disk: a look costs a system call.
-const LOOK_EVERY_BYTES: u64 = 4 << 20;
-const _: () = assert!(LOOK_EVERY_BYTES * 4 <= RESERVE_BYTES, "the reserve must not be used up between two looks");
 
-/// Watches the room under one engine.
+/// Watches the room under one engine. A look costs a system call, about a hundredth of the smallest batch.
 #[derive(Debug)]
 pub(super) struct Room {
     path: PathBuf,
-    since_look: AtomicU64,
-    full: AtomicBool,
 }
 
 impl Room {
     pub(super) fn new(path: &Path) -> Self {
-        // Look at the first batch, too.
-        Self { path: path.to_owned(), since_look: AtomicU64::new(LOOK_EVERY_BYTES), full: AtomicBool::new(false) }
+        Self { path: path.to_owned() }
     }
 
     /// [`Error::DiskFull`] when `batch` should not be applied.
     pub(super) fn check(&self, batch: &Batch) -> Result<(), Error> {
         let size = |(key, value): &(_, Option<_>)| bytes::Bytes::len(key) + value.as_ref().map_or(0, bytes::Bytes::len);
-        let bytes = batch.changes.iter().map(size).sum::<usize>() as u64;
-        let since_look = self.since_look.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if since_look < LOOK_EVERY_BYTES && !self.full.load(Ordering::Relaxed) {
-            return Ok(());
+        self.check_bytes(batch.changes.iter().map(size).sum::<usize>() as u64)
+    }
+
+    /// [`Error::DiskFull`] when `bytes` should not be written.
+    pub(super) fn check_bytes(&self, bytes: u64) -> Result<(), Error> {
+        match is_below(&self.path, RESERVE_BYTES.saturating_add(bytes)) {
+            true => Err(Error::DiskFull { path: self.path.clone() }),
+            false => Ok(()),
         }
-        self.since_look.store(0, Ordering::Relaxed);
-        let full = is_below(&self.path, RESERVE_BYTES.saturating_add(bytes));
-        self.full.store(full, Ordering::Relaxed);
-        if full { Err(Error::DiskFull { path: self.path.clone() }) } else { Ok(()) }
     }
 
     /// Whether an engine that stopped without a reason stopped for want of room.
