@@ -75,12 +75,12 @@ impl LogStore {
 
     /// Appends without waiting for the sync. `taken` is told at once; what becomes of the sync is told to `shared`.
     fn append_ahead(&self, entries: Vec<wal::Entry>, last: LogId, taken: oneshot::Sender<Result<(), wal::Error>>) {
-        let shared = self.shared.clone();
+        let pending = Pending(Some(self.shared.clone()));
         let (refuse, mut refused) = oneshot::channel();
-        self.wal.append(entries, move |outcome| match outcome {
-            Ok(()) => shared.set_synced(Some(last)),
+        self.wal.append(entries, move |outcome| match (outcome, pending.told()) {
+            (Ok(()), shared) => shared.set_synced(Some(last)),
             // The log refuses at once or never: later on this is a failed write or sync, and nobody is waiting here.
-            Err(error) => {
+            (Err(error), shared) => {
                 if let Err(error) = refuse.send(error) {
                     shared.set_unsynced(error);
                 }
@@ -98,6 +98,24 @@ impl LogStore {
             self.shared.set_damage(error.to_string());
         }
         write_error(error, what)
+    }
+}
+
+/// An append whose outcome is to be told. Dropped untold, because the log's writer panicked or ended, it counts as failed:
+/// nothing of this replica may go on as if it could still come.
+struct Pending(Option<Arc<Shared>>);
+
+impl Pending {
+    fn told(mut self) -> Arc<Shared> {
+        self.0.take().expect("told once")
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.0 {
+            shared.set_unsynced(wal::Error::Closed);
+        }
     }
 }
 
@@ -220,5 +238,21 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 fn told(done: oneshot::Sender<Result<(), wal::Error>>) -> impl FnOnce(Result<(), wal::Error>) + Send + 'static {
     move |outcome| {
         let _ = done.send(outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn an_append_that_nobody_reports_on_counts_as_failed() {
+        let shared = Shared::new();
+        drop(Pending(Some(shared.clone())).told());
+        assert!(shared.log_failed().now_or_never().is_none(), "it was told");
+        drop(Pending(Some(shared.clone())));
+        assert!(matches!(shared.log_failed().now_or_never(), Some(wal::Error::Closed)));
     }
 }

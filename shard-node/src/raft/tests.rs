@@ -7,7 +7,7 @@ use common::config::EngineKind;
 use common::ids::{ClusterId, NodeId, RaftId, ShardId};
 use futures::FutureExt;
 use openraft::EntryPayload;
-use openraft::storage::{RaftLogStorage, RaftStateMachine};
+use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
 use openraft::testing::{StoreBuilder, Suite};
 use tempfile::TempDir;
 
@@ -15,7 +15,7 @@ use crate::raft::log_store::LogStore;
 use crate::raft::shared::Shared;
 use crate::raft::snapshot::Builder;
 use crate::raft::state_machine::StateMachine;
-use crate::raft::types::{Entry, LogId, StorageError, TypeConfig, Vote, log_id};
+use crate::raft::types::{Entry, LogId, Packed, StorageError, TypeConfig, Vote, log_id};
 use crate::raft::wire::Scope;
 use crate::storage;
 use crate::wal::{self, Wal};
@@ -97,4 +97,31 @@ async fn what_is_not_on_disk_is_not_folded_in() {
     shared.set_unsynced(error);
     folding.await.expect_err("it never will be");
     assert_eq!(shared.applied().log_id, Some(id(1)));
+}
+
+#[tokio::test]
+async fn entries_of_an_earlier_term_than_what_was_synced_are_on_disk_when_they_are_taken() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (mut log, _machine, shared) = open(dir.path(), EngineKind::Memory);
+    let id = |term, index| log_id(wal::LogId { term, leader: term, index });
+    let entry = |term, index| Entry {
+        log_id: id(term, index),
+        payload: EntryPayload::Normal(Packed::join(0, std::iter::empty())),
+    };
+    // A primary of term 3 was deposed; the one of term 2 came back as that of term 4 and sends what it had.
+    log.blocking_append([entry(3, 1), entry(3, 2)]).await.expect("taken");
+    shared.wait_synced(id(3, 2)).await.expect("synced");
+    log.truncate(id(3, 1)).await.expect("truncated");
+    log.blocking_append([entry(2, 1)]).await.expect("taken");
+
+    // As a power cut would leave it: nothing tells when this entry is synced, so taking it has to mean just that.
+    let copy = tempfile::tempdir().expect("a temporary folder");
+    std::fs::create_dir(copy.path().join("wal")).expect("a folder");
+    for file in std::fs::read_dir(dir.path().join("wal")).expect("a folder") {
+        let file = file.expect("a file");
+        std::fs::copy(file.path(), copy.path().join("wal").join(file.file_name())).expect("copied");
+    }
+    let (mut found, _machine, _shared) = open(copy.path(), EngineKind::Memory);
+    assert_eq!(found.get_log_state().await.expect("a state").last_log_id, Some(id(2, 1)));
+    assert_eq!(shared.synced(), Some(id(3, 2)), "never goes back");
 }
