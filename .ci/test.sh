@@ -3,7 +3,7 @@
 # fails gets a second try, alone: if it passes, it is named as flaky at the end. No second try for a promise that was broken
 # (a write that was lost, an answer that was stale or wrong), and none when more than a few tests fail.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 RETRIES_MAX=3
 BROKEN_PROMISE='lost [1-9]|not found [1-9]|ghosts [1-9]|stale reads [1-9]|wrong [1-9]|acknowledged writes are lost|answers were wrong'
 
@@ -14,7 +14,7 @@ result=${PIPESTATUS[0]}
 [ "$result" = 0 ] && exit 0
 
 mapfile -t failed < <(sed -nE 's/^test (\S+) (- should panic )?\.\.\. FAILED$/\1/p' "$log" | sort -u)
-mapfile -t targets < <(sed -nE 's/^    `(-.*)`$/\1/p' "$log")
+mapfile -t targets < <(sed -nE 's/^    \x60(-.*)\x60$/\1/p' "$log")
 if grep -qE "$BROKEN_PROMISE" <(sed -n '/^failures:/,/^test result/p' "$log"); then
     echo "a promise was broken: no second try" >&2
     exit "$result"
