@@ -15,6 +15,7 @@ mod dump;
 mod error;
 mod group;
 mod index;
+mod inspect;
 mod plan;
 mod record;
 mod recover;
@@ -39,6 +40,7 @@ use serde::{Deserialize, Serialize};
 
 pub use dump::{Dumped, scan};
 pub use error::Error;
+pub use inspect::{Inspection, Summary};
 pub use record::Record;
 
 use disk::Disk;
