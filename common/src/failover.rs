@@ -1,4 +1,4 @@
-//! Chooses whom to ask to campaign when a shard has no primary.
+//! Chooses whom to ask to campaign when a shard has no primary, and whom a primary hands over to when its node is drained.
 //!
 //! Only proposes: the term in the log decides. Proposes nothing while a majority may still hear a primary; this takes
 //! the place of a pre-vote, and keeps a flapping node from raising terms. Several observers that see the same views
@@ -49,9 +49,26 @@ pub fn decide(views: &[View], rules: &Rules) -> Option<Promotion> {
         return None;
     }
     let stands = |view: &&View| view.state.healthy && matches!(view.state.role, Role::Replica | Role::Candidate);
-    let best = orphaned.into_iter().filter(stands).max_by(|a, b| rank(a).cmp(&rank(b)))?;
+    let able: Vec<&View> = orphaned.into_iter().filter(stands).collect();
+    // A draining node leads only if nobody else can: an entry that it alone has left may have been acknowledged.
+    let votes = |last| present.iter().filter(|voter| voter.state.last <= last).count();
+    let willing = able.iter().copied().filter(|view| !view.state.draining && votes(view.state.last) >= majority);
+    let best = willing.max_by_key(|view| rank(view)).or_else(|| able.iter().copied().max_by_key(|view| rank(view)))?;
     let promote = Promote { shard: best.state.shard, term: best.state.term, planned: false };
     Some(Promotion { node: best.state.node.clone(), promote })
+}
+
+/// Whom a primary whose node is drained should hand over to: the most advanced of the other voters that can serve, is
+/// not being drained itself and is at most `behind_max` entries behind. `None` while there is no such replica.
+pub fn heir(own: &ReplicaState, views: &[View], behind_max: u64) -> Option<NodeId> {
+    let votes = |view: &&View| own.voters.iter().any(|peer| peer.raft_id == view.state.raft_id);
+    let serves = |view: &&View| {
+        let behind = own.last.index.0.saturating_sub(view.state.last.index.0);
+        let state = &view.state;
+        view.reachable && state.healthy && state.role == Role::Replica && !state.draining && behind <= behind_max
+    };
+    let others = views.iter().filter(|view| view.state.raft_id != own.raft_id);
+    others.filter(votes).filter(serves).max_by_key(|view| rank(view)).map(|view| view.state.node.clone())
 }
 
 /// The most advanced log wins, then the smallest node id: the longest log alone could miss acknowledged writes.
@@ -154,6 +171,43 @@ mod tests {
         wiped.state.voters.clear();
         assert_eq!(chosen(&[view(1, 3, 90, None), damaged, wiped.clone()]).as_deref(), Some("n1"));
         assert_eq!(chosen(&[gone(view(1, 3, 90, None)), view(2, 3, 90, None), wiped]), None);
+    }
+
+    fn draining(mut view: View) -> View {
+        view.state.draining = true;
+        view
+    }
+
+    #[test]
+    fn a_draining_node_stands_only_if_nobody_else_can_win() {
+        let views = [gone(view(1, 3, 90, None)), draining(view(2, 3, 80, None)), view(3, 3, 80, None)];
+        assert_eq!(chosen(&views).as_deref(), Some("n3"));
+        let views = [view(1, 3, 70, None), draining(view(2, 3, 80, None)), view(3, 3, 70, None)];
+        assert_eq!(chosen(&views).as_deref(), Some("n1"), "two of three would vote for it");
+        let views = [gone(view(1, 3, 90, None)), draining(view(2, 3, 80, None)), view(3, 3, 70, None)];
+        assert_eq!(chosen(&views).as_deref(), Some("n2"), "it alone has entry 80, which may be acknowledged");
+        let views = [1, 2, 3].map(|n| draining(view(n, 3, 90, None)));
+        assert_eq!(chosen(&views).as_deref(), Some("n1"), "all are drained");
+    }
+
+    #[test]
+    fn a_drained_primary_hands_over_to_the_best_other_replica() {
+        let mut own = view(1, 3, 90, Some(0)).state;
+        own.role = Role::Primary;
+        let to = |views: &[View]| heir(&own, views, 64).map(|node| node.to_string());
+        assert_eq!(to(&[view(2, 3, 88, Some(0)), view(3, 3, 90, Some(0))]).as_deref(), Some("n3"));
+        assert_eq!(to(&[view(2, 3, 90, Some(0)), view(3, 3, 90, Some(0))]).as_deref(), Some("n2"), "a tie");
+        assert_eq!(to(&[view(2, 3, 88, Some(0)), gone(view(3, 3, 90, Some(0)))]).as_deref(), Some("n2"));
+        assert_eq!(to(&[view(2, 3, 88, Some(0)), draining(view(3, 3, 90, Some(0)))]).as_deref(), Some("n2"));
+        assert_eq!(to(&[view(2, 3, 25, Some(0))]), None, "too far behind: writes would wait for it");
+        let mut ill = view(2, 3, 90, Some(0));
+        ill.state.healthy = false;
+        let mut learner = view(3, 3, 90, Some(0));
+        learner.state.role = Role::Learner;
+        assert_eq!(to(&[ill, learner]), None);
+        let mut stranger = view(2, 3, 90, Some(0));
+        stranger.state.raft_id = RaftId(22);
+        assert_eq!(to(&[stranger]), None, "it is no voter");
     }
 
     #[test]

@@ -78,6 +78,28 @@ pub struct ReplicaState {
     pub learners: Vec<Peer>,
     /// `fjall`, `sled` or `memory`.
     pub engine: String,
+    /// Whether its node is being drained: it gives away the lead and stands for election only if nobody else can.
+    #[serde(default)]
+    pub draining: bool,
+    /// What it takes on the disk.
+    #[serde(default)]
+    pub disk: DiskUse,
+}
+
+/// What a replica takes on its disk and what has come to it, in bytes, as it saw at most a second or two ago.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DiskUse {
+    /// Segments of its log, those filled with zeros ahead included.
+    pub log_bytes: u64,
+    /// Its engine, as far as the engine can tell cheaply.
+    pub engine_bytes: u64,
+    /// Free for it on its file system.
+    pub free_bytes: u64,
+    /// Written to its log since it started.
+    pub log_written_bytes: u64,
+    /// Received of snapshots since it started, one that is still coming included.
+    pub snapshot_received_bytes: u64,
 }
 
 impl ReplicaState {
@@ -101,6 +123,8 @@ impl ReplicaState {
             voters: Vec::new(),
             learners: Vec::new(),
             engine: String::new(),
+            draining: false,
+            disk: DiskUse::default(),
         }
     }
 }
@@ -127,6 +151,14 @@ pub struct Promote {
     /// believes the primary to be gone is mistaken, or cut off from it.
     #[serde(default)]
     pub planned: bool,
+}
+
+/// Body of `POST /v1/_replication/drain` on a node, which answers with its [`NodeState`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drain {
+    /// Whether the node is to give away what it leads, or may lead again.
+    pub drain: bool,
 }
 
 /// What became of a request to campaign.

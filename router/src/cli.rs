@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use http::Uri;
 
+use crate::admin::Admin;
 use crate::check;
 
 /// Where the router listens unless told otherwise: CouchDB's port, on loopback only.
@@ -19,7 +20,7 @@ pub const DATA: &str = "quorate-data";
 /// Without a cluster file it is the embedded mode: shards and replicas in this one process, open to everybody on
 /// this machine (and to nobody else).
 #[derive(Debug, Clone, Parser)]
-#[command(name = "quorate-router", version, after_help = EXAMPLES)]
+#[command(name = "quorate-router", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     /// The cluster file: nodes, shards, secret, settings. Without nodes and shards in it, its other settings
     /// hold for the embedded mode.
@@ -42,6 +43,16 @@ pub struct Cli {
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = RUNNING, exclusive = true)]
     #[arg(value_parser = check::url)]
     pub check: Option<Uri>,
+    /// Instead of a router to run.
+    #[command(subcommand)]
+    pub task: Option<Task>,
+}
+
+/// What the program does besides being a router.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Task {
+    /// Looks after a cluster: who leads, planned changes, lost nodes, damaged folders.
+    Admin(Box<Admin>),
 }
 
 const EXAMPLES: &str = "\
@@ -50,6 +61,7 @@ Examples:
   quorate-router --replicas 1 --data /srv/quorate         embedded, for a small machine
   quorate-router --cluster cluster.toml --listen 127.0.0.1:5985
   quorate-router --check http://127.0.0.1:5985            exit code 0 if that router is up
+  quorate-router admin status                             who leads, and how all replicas are; see admin --help
 
 Every setting of the cluster file can also be given as an environment variable: QUORATE_, then its path with __
 between the levels, for example QUORATE_ADMIN__NAME, QUORATE_ADMIN__PASSWORD, QUORATE_LOG__FILTER=debug.";
@@ -64,7 +76,11 @@ mod tests {
         Cli::command().debug_assert();
         let cli = Cli::parse_from(["quorate-router", "--cluster", "c.toml", "--listen", "127.0.0.1:1"]);
         assert_eq!((cli.cluster, cli.listen.as_str()), (Some(PathBuf::from("c.toml")), "127.0.0.1:1"));
+        assert!(cli.task.is_none());
         assert!(Cli::try_parse_from(["quorate-router", "--replicas", "0"]).is_err());
+        assert!(Cli::try_parse_from(["quorate-router", "--replicas", "1", "admin", "status"]).is_err());
+        let cli = Cli::parse_from(["quorate-router", "admin", "status"]);
+        assert!(matches!(cli.task, Some(Task::Admin(_))));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Quorate's front door: HTTP API, placement, batching, health monitor, failover coordinator, embedded mode.
 
+pub mod admin;
 pub mod app;
 pub mod auth;
 pub mod cli;
@@ -13,5 +14,6 @@ pub mod run;
 pub mod serve;
 pub mod shard;
 
-/// What a router does in the same way as a node: asks how a server is, and looks up where it is.
-pub use shard_node::{check, names};
+/// What a router does in the same way as a node: asks how a server is, and looks up where it is. And what an operator's
+/// commands do with a node's folder.
+pub use shard_node::{check, names, offline};

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use router::check::check;
-use router::cli::Cli;
+use router::cli::{Cli, Task};
 use router::embedded::on_threads;
 use router::run::run;
 
@@ -16,7 +16,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match start(&Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("quorate-router: {error}");
             ExitCode::FAILURE
@@ -24,9 +24,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(cli: &Cli) -> Result<(), Box<dyn Error>> {
-    match &cli.check {
-        Some(url) => Ok(on_threads(1, check(url))??),
-        None => Ok(run(cli)?),
+fn start(cli: &Cli) -> Result<ExitCode, Box<dyn Error>> {
+    match cli {
+        Cli { task: Some(Task::Admin(admin)), .. } => return Ok(on_threads(1, admin.clone().run())?),
+        Cli { check: Some(url), .. } => on_threads(1, check(url))??,
+        cli => run(cli)?,
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ pub mod in_process;
 mod monitor;
 pub mod names;
 pub mod node;
+pub mod offline;
 mod raft;
 mod replica;
 pub mod runtime;

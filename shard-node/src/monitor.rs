@@ -25,6 +25,11 @@ use crate::transport::{PeerError, PeerTransport};
 
 /// Longest time for one step of housekeeping; then it is decided anew.
 const STEP_PATIENCE: Duration = Duration::from_secs(10);
+/// Between two attempts to hand over one shard of a drained node: each costs its writers a silence.
+const DRAIN_PAUSE: Duration = Duration::from_secs(5);
+/// Entries that the heir of a drained primary may be behind. Writes wait while it gets them; under load some are always
+/// on their way.
+const DRAIN_BEHIND_MAX: u64 = 512;
 /// Between two looks at disks and logs.
 const CHORES_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -84,6 +89,8 @@ struct Monitor {
     waiting: BTreeSet<NodeId>,
     rules: Rules,
     first_map: ShardMap,
+    /// When a hand-over of a drained node's shard began last.
+    drained: BTreeMap<ShardId, Instant>,
     /// Shards with a step under way, and the steps.
     busy: BTreeMap<(ShardId, Kind), tokio::task::AbortHandle>,
     steps: JoinSet<()>,
@@ -93,6 +100,7 @@ struct Monitor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Promote,
+    Drain,
     Members,
     Purge,
     Sweep,
@@ -114,6 +122,7 @@ impl Monitor {
             waiting: BTreeSet::new(),
             rules: Rules { lease: config.replication.lease() },
             first_map: ShardMap::even(&shards),
+            drained: BTreeMap::new(),
             busy: BTreeMap::new(),
             steps: JoinSet::new(),
             watched,
@@ -152,6 +161,9 @@ impl Monitor {
             if let Some(promotion) = failover::decide(&views, &self.rules) {
                 self.promote(&replica, promotion);
             }
+            if own.role == Role::Primary && own.draining {
+                self.drain(&replica, &own, &views);
+            }
             if own.role == Role::Empty || own.role == Role::Primary {
                 self.keep_house(&replica, &own);
             }
@@ -188,6 +200,20 @@ impl Monitor {
                 tracing::debug!(%error, "could not be asked");
             }
         });
+    }
+
+    /// Hands over what a drained node leads: one shard at a time, so that the silences do not add up, and only to a
+    /// replica that can take over at once.
+    fn drain(&mut self, replica: &Arc<Replica>, own: &ReplicaState, views: &[View]) {
+        let busy = self.busy.keys().any(|(_, kind)| *kind == Kind::Drain);
+        let pausing = self.drained.get(&own.shard).is_some_and(|at| at.elapsed() < DRAIN_PAUSE);
+        if busy || pausing {
+            return;
+        }
+        let Some(heir) = failover::heir(own, views, DRAIN_BEHIND_MAX) else { return };
+        self.drained.insert(own.shard, Instant::now());
+        let replica = replica.clone();
+        self.begin(own.shard, Kind::Drain, async move { replica.hand_over(Some(&heir)).await });
     }
 
     fn keep_house(&mut self, replica: &Arc<Replica>, own: &ReplicaState) {

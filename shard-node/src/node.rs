@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -82,6 +83,8 @@ pub struct Node {
     cluster: ClusterId,
     config: Arc<Config>,
     slots: BTreeMap<ShardId, Slot>,
+    /// Whether this node is being drained; not kept over a restart.
+    draining: Arc<AtomicBool>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -93,7 +96,8 @@ impl Node {
         if !config.node.iter().any(|entry| entry.id == id) {
             return Err(Error::Unknown(id));
         }
-        let context = Context { config: config.clone(), peers: peers.clone(), fatal };
+        let draining = Arc::new(AtomicBool::new(false));
+        let context = Context { config: config.clone(), peers: peers.clone(), fatal, draining: draining.clone() };
         let mut slots = BTreeMap::new();
         for entry in config.shard.iter().filter(|entry| entry.replicas.contains(&id)) {
             let home = Home::new(&data, cluster, &id, entry.id);
@@ -101,7 +105,7 @@ impl Node {
             let slot = open(home, &context, alone).await;
             slots.insert(entry.id, slot.map_err(|reason| Error::Replica { shard: entry.id, reason })?);
         }
-        let node = Arc::new(Self { id, cluster, config, slots, tasks: Mutex::default() });
+        let node = Arc::new(Self { id, cluster, config, slots, draining, tasks: Mutex::default() });
         let replicas = node.replicas().cloned().collect();
         let watched = Watched { config: node.config.clone(), own: node.id.clone(), replicas };
         let watching = monitor::run(watched, peers);
@@ -157,6 +161,7 @@ impl Node {
         ReplicaState {
             healthy: false,
             reason: Some(reason.to_owned()),
+            draining: self.draining.load(Ordering::Relaxed),
             ..ReplicaState::blank(self.id.clone(), shard, RaftId(0), Role::Damaged)
         }
     }
@@ -167,6 +172,16 @@ impl Node {
             Ok(replica) => replica.campaign(&promote).await,
             Err(_) => Campaign::NotEligible,
         }
+    }
+
+    /// Begins or ends the draining of this node. While it is drained, its monitor gives what it leads to other nodes one
+    /// after the other, and it stands for election only if nobody else can; it goes on following, voting and storing.
+    /// Forgotten at the next start.
+    pub fn drain(&self, drain: bool) -> NodeState {
+        if self.draining.swap(drain, Ordering::Relaxed) != drain {
+            tracing::info!(node = %self.id, drain, "asked by an admin");
+        }
+        self.state()
     }
 
     /// Committed entries of a shard from `from` on, at most `limit`, and only as many as fit an answer.

@@ -1,11 +1,15 @@
 //! Reads the configuration from its four sources.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use config::{Environment, File, FileFormat};
 
 use super::Config;
 use crate::secret::{PasswordHash, Secret};
+
+/// The environment variable with the password that an operator's commands send. No setting of a server's.
+pub const OPERATOR_PASSWORD: &str = "QUORATE_PASSWORD";
 
 /// Why a configuration was not accepted. Nothing has been started.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +34,9 @@ impl Config {
     /// Reads defaults, then `file`, then the environment (`QUORATE_`, levels parted by `__`), then `overrides`
     /// (dotted keys, from flags). Paths in the file are taken relative to the file's folder.
     pub fn load(file: Option<&Path>, overrides: &[(String, String)]) -> Result<Self, Error> {
-        Self::load_with(file, overrides, Environment::with_prefix("QUORATE"))
+        let text = |(key, value): (OsString, OsString)| Some((key.into_string().ok()?, value.into_string().ok()?));
+        let ours = std::env::vars_os().filter_map(text).filter(|(key, _)| key != OPERATOR_PASSWORD).collect();
+        Self::load_with(file, overrides, Environment::with_prefix("QUORATE").source(Some(ours)))
     }
 
     fn load_with(file: Option<&Path>, overrides: &[(String, String)], env: Environment) -> Result<Self, Error> {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{NodeId, ShardId};
 
 pub use check::{Deployment, is_loopback};
-pub use load::Error;
+pub use load::{Error, OPERATOR_PASSWORD};
 
 /// All settings of a process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

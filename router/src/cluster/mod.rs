@@ -20,12 +20,12 @@ use std::time::Duration;
 use common::change::{ChangesPage, ChangesRequest};
 use common::command::{Address, Command, Outcome};
 use common::config::{Config, ShardEntry};
-use common::failover::Rules;
+use common::failover::{Rules, View};
 use common::ids::{DbUid, DocId, Index, NodeId, ShardId};
 use common::placement::{ShardMap, slot_of};
 use common::query::{Answer, Consistency, Query};
 use common::refusal::Refusal;
-use common::state::{Campaign, NodeState, Promote, Role};
+use common::state::{Campaign, Drain, NodeState, Promote, Role};
 use common::wire::ReadRequest;
 use futures::FutureExt;
 use futures::future::join_all;
@@ -206,7 +206,8 @@ impl Cluster {
             Some(node) => views.iter().find(|view| view.state.node == node),
             None => {
                 let stands = |role| matches!(role, Role::Replica | Role::Candidate);
-                let able = views.iter().filter(|view| view.reachable && view.state.healthy && stands(view.state.role));
+                let able = |view: &&View| view.reachable && view.state.healthy && stands(view.state.role);
+                let able = views.iter().filter(able).filter(|view| !view.state.draining);
                 able.max_by_key(|view| view.state.last)
             }
         };
@@ -215,6 +216,16 @@ impl Cluster {
         let transport = members.transport(&node).ok_or_else(|| Refusal::Unreachable(node.clone()))?;
         let campaign = transport.promote(&Promote { shard, term: candidate.state.term, planned: true }).await?;
         Ok((node, campaign))
+    }
+
+    /// Begins or ends the draining of a node; `None` if there is no node of this name.
+    pub async fn drain(&self, node: &NodeId, drain: bool) -> Option<Result<NodeState, Refusal>> {
+        let members = &self.inner.members;
+        let answer = members.transport(node)?.drain(Drain { drain }).await;
+        if let Ok(state) = &answer {
+            members.answered(node, state.clone());
+        }
+        Some(answer)
     }
 
     /// Committed entries of a shard's log as NDJSON, from `from` on; with `follow` the stream goes on with new ones.

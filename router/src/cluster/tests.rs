@@ -147,6 +147,10 @@ impl Transport for Fake {
         async { Ok(Campaign::Started) }.boxed()
     }
 
+    fn drain(&self, _: Drain) -> BoxFuture<'_, Result<NodeState, Refusal>> {
+        self.state()
+    }
+
     fn wal(&self, shard: ShardId, _: Index, _: bool) -> BoxFuture<'_, Result<WalStream, Refusal>> {
         async move { Err(Refusal::NotHosted { shard }) }.boxed()
     }

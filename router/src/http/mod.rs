@@ -158,6 +158,7 @@ async fn on_server(call: Call, server: Server, method: Method, body: Body) -> An
         (Server::ActiveTasks, Method::GET) => server::active_tasks(),
         (Server::ReplicationState, Method::GET) => replication::state(&call).await,
         (Server::ReplicationPromote, Method::POST) => replication::promote(&call, body).await,
+        (Server::ReplicationDrain, Method::POST) => replication::drain(&call, body).await,
         (Server::ReplicationWal, Method::GET) => replication::wal(&call).await,
         (server, _) => Err(Error::Method(Target::Server(server).allow())),
     }

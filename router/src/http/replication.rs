@@ -1,10 +1,11 @@
-//! The cluster for its admins: what every replica says of itself, planned hand-over, the log as it is written.
+//! The cluster for its admins: what every replica says of itself, planned hand-over, draining, the log as it is
+//! written.
 
 use std::collections::BTreeMap;
 
 use axum::body::Body;
-use common::ids::{Index, NodeId, ShardId, Term};
-use common::state::{Campaign, ReplicaState, Role};
+use common::ids::{Index, NodeId, RaftId, ShardId, Term};
+use common::state::{Campaign, Peer, ReplicaState, Role};
 use futures::TryStreamExt;
 use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ use crate::cluster::NodeRow;
 struct State {
     cluster: String,
     nodes: Vec<Node>,
+    shards: Vec<Shard>,
     replicas: Vec<Row>,
 }
 
@@ -26,6 +28,24 @@ struct State {
 struct Node {
     node: NodeId,
     reachable: bool,
+    /// Whether it gives away what it leads.
+    draining: bool,
+    /// Free on the fullest of its file systems; null while nothing is known of it.
+    disk_free_bytes: Option<u64>,
+}
+
+/// One shard, as the cluster file places it.
+#[derive(Debug, Serialize)]
+struct Shard {
+    shard: ShardId,
+    replicas: Vec<NodeId>,
+}
+
+/// A voter or learner of a replica set.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Member {
+    node: NodeId,
+    incarnation: String,
 }
 
 /// One replica.
@@ -47,6 +67,24 @@ struct Row {
     health: &'static str,
     reason: Option<String>,
     engine: String,
+    /// Which life of the replica this is: another one after its folder was lost.
+    incarnation: String,
+    voters: Vec<Member>,
+    learners: Vec<Member>,
+    first_index: Index,
+    draining: bool,
+    #[serde(flatten)]
+    disk: Disk,
+}
+
+/// What a replica takes on the disk, and what has come to it since it started.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Disk {
+    log_bytes: u64,
+    engine_bytes: u64,
+    disk_free_bytes: u64,
+    log_written_bytes: u64,
+    snapshot_received_bytes: u64,
 }
 
 /// `GET /v1/_replication/state`
@@ -56,10 +94,29 @@ pub(super) async fn state(call: &Call) -> Answer {
     let state = State {
         cluster: config.name.clone(),
         replicas: replicas(&rows, config.replication.max_replication_lag_ms),
-        nodes: rows.into_iter().map(|row| Node { node: row.node, reachable: row.reachable }).collect(),
+        shards: config.shard.iter().map(|entry| Shard { shard: entry.id, replicas: entry.replicas.clone() }).collect(),
+        nodes: rows.into_iter().map(node).collect(),
     };
     let body = serde_json::to_vec(&state).map_err(|_| Error::Internal("the state cannot be shown"))?;
     Ok(render::json(StatusCode::OK, body))
+}
+
+fn node(row: NodeRow) -> Node {
+    let replicas = || row.state.iter().flat_map(|state| &state.replicas);
+    // Zero stands for a replica that was not measured, as a damaged one is not.
+    let free = replicas().map(|replica| replica.disk.free_bytes).filter(|bytes| *bytes > 0);
+    let (disk_free_bytes, draining) = (free.min(), replicas().any(|replica| replica.draining));
+    Node { reachable: row.reachable, draining, disk_free_bytes, node: row.node }
+}
+
+/// Incarnations are random numbers of 64 bits, of which a reader of JSON may keep only 53: so they are text.
+fn incarnation(id: RaftId) -> String {
+    format!("{:016x}", id.0)
+}
+
+fn members(peers: &[Peer]) -> Vec<Member> {
+    let member = |peer: &Peer| Member { node: peer.node.clone(), incarnation: incarnation(peer.raft_id) };
+    peers.iter().map(member).collect()
 }
 
 /// A row a replica, by shard and node.
@@ -88,6 +145,18 @@ fn replicas(rows: &[NodeRow], lag_ms_max: u64) -> Vec<Row> {
             health: health(reachable, replica, lag_ms_max),
             reason: replica.reason.clone(),
             engine: replica.engine.clone(),
+            incarnation: incarnation(replica.raft_id),
+            voters: members(&replica.voters),
+            learners: members(&replica.learners),
+            first_index: replica.first,
+            draining: replica.draining,
+            disk: Disk {
+                log_bytes: replica.disk.log_bytes,
+                engine_bytes: replica.disk.engine_bytes,
+                disk_free_bytes: replica.disk.free_bytes,
+                log_written_bytes: replica.disk.log_written_bytes,
+                snapshot_received_bytes: replica.disk.snapshot_received_bytes,
+            },
         })
         .collect();
     rows.sort_by(|a, b| (a.shard, &a.node).cmp(&(b.shard, &b.node)));
@@ -141,6 +210,33 @@ pub(super) async fn promote(call: &Call, body: Body) -> Answer {
     }
 }
 
+/// Body of `POST /v1/_replication/drain`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Drain {
+    node: NodeId,
+    /// `false` lets the node lead again.
+    #[serde(default = "yes")]
+    drain: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// `POST /v1/_replication/drain`: has a node give away what it leads, or lead again. Answers at once, with the shards
+/// that the node still leads.
+pub(super) async fn drain(call: &Call, body: Body) -> Answer {
+    let asked: Drain = serde_json::from_slice(&call.read_json(body).await?)
+        .map_err(|error| Error::bad(format!("a draining is {{\"node\":\"n1\",\"drain\":true}}: {error}")))?;
+    let answer = call.app.ops.cluster.drain(&asked.node, asked.drain).await;
+    let state = answer.ok_or_else(|| Error::bad(format!("there is no node {}", asked.node)))??;
+    let leads = state.replicas.iter().filter(|replica| replica.role == Role::Primary);
+    let leads: Vec<ShardId> = leads.map(|replica| replica.shard).collect();
+    let body = serde_json::json!({ "ok": true, "node": asked.node, "draining": asked.drain, "leads": leads });
+    Ok(render::json(StatusCode::OK, body.to_string().into_bytes()))
+}
+
 /// `GET /v1/_replication/wal?shard=&from=&follow=`: committed entries, one a line.
 pub(super) async fn wal(call: &Call) -> Answer {
     let params = call.params();
@@ -160,7 +256,7 @@ pub(super) async fn wal(call: &Call) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use common::ids::{ClusterId, RaftId};
+    use common::ids::ClusterId;
     use common::state::NodeState;
 
     use super::*;

@@ -60,6 +60,8 @@ pub(crate) enum Server {
     ReplicationState,
     /// `/v1/_replication/promote`
     ReplicationPromote,
+    /// `/v1/_replication/drain`
+    ReplicationDrain,
     /// `/v1/_replication/wal`
     ReplicationWal,
 }
@@ -179,6 +181,7 @@ impl Server {
             Server::ActiveTasks => "/_active_tasks",
             Server::ReplicationState => "/v1/_replication/state",
             Server::ReplicationPromote => "/v1/_replication/promote",
+            Server::ReplicationDrain => "/v1/_replication/drain",
             Server::ReplicationWal => "/v1/_replication/wal",
         }
     }
@@ -187,7 +190,7 @@ impl Server {
         match self {
             Server::DbsInfo => "GET,HEAD,POST",
             Server::Session => "GET,HEAD,POST,DELETE",
-            Server::ReplicationPromote => "POST",
+            Server::ReplicationPromote | Server::ReplicationDrain => "POST",
             Server::DbUpdates => "GET",
             _ => "GET,HEAD",
         }
@@ -292,6 +295,7 @@ fn replication(rest: &str) -> Target {
     match rest {
         "state" => Target::Server(Server::ReplicationState),
         "promote" => Target::Server(Server::ReplicationPromote),
+        "drain" => Target::Server(Server::ReplicationDrain),
         "wal" => Target::Server(Server::ReplicationWal),
         _ => Target::Refused(Refused::Nothing),
     }

@@ -9,7 +9,7 @@ use common::command::Command;
 use common::ids::{Index, NodeId, ShardId};
 use common::refusal::Refusal;
 use common::secret::Secret;
-use common::state::{Campaign, NodeState, Promote};
+use common::state::{Campaign, Drain, NodeState, Promote};
 use common::wire::{self, ChangesAnswer, ReadAnswer, ReadRequest, WriteAnswer};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryFutureExt};
@@ -86,7 +86,8 @@ impl<C: Connect + Clone + Send + Sync + 'static> HttpTransport<C> {
             request = request.header(wire::SECRET_HEADER, secret.clone());
         }
         if !body.is_empty() {
-            let kind = if path.ends_with("/promote") { "application/json" } else { "application/octet-stream" };
+            let json = path.ends_with("/promote") || path.ends_with("/drain");
+            let kind = if json { "application/json" } else { "application/octet-stream" };
             request = request.header(header::CONTENT_TYPE, kind);
         }
         let request = request.body(Full::new(body)).map_err(|error| Failure::NotSent(error.to_string()))?;
@@ -178,6 +179,12 @@ impl<C: Connect + Clone + Send + Sync + 'static> Transport for HttpTransport<C> 
         let body = serde_json::to_vec(promote).expect("numbers always serialise");
         let ask = self.ask(Method::POST, "/v1/_replication/promote", body.into());
         ask.map_err(|failure| self.harmless(Some(promote.shard), failure)).boxed()
+    }
+
+    fn drain(&self, drain: Drain) -> BoxFuture<'_, Result<NodeState, Refusal>> {
+        let body = serde_json::to_vec(&drain).expect("a flag always serialises");
+        let ask = self.ask(Method::POST, "/v1/_replication/drain", body.into());
+        ask.map_err(|failure| self.harmless(None, failure)).boxed()
     }
 
     fn wal(&self, shard: ShardId, from: Index, follow: bool) -> BoxFuture<'_, Result<WalStream, Refusal>> {

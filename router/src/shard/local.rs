@@ -10,7 +10,7 @@ use common::change::ChangesRequest;
 use common::command::Command;
 use common::ids::{Index, NodeId, ShardId};
 use common::refusal::Refusal;
-use common::state::{Campaign, NodeState, Promote};
+use common::state::{Campaign, Drain, NodeState, Promote};
 use common::wire::{ChangesAnswer, ReadAnswer, ReadRequest, WriteAnswer};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
@@ -59,6 +59,10 @@ impl Transport for LocalTransport {
 
     fn promote<'a>(&'a self, promote: &'a Promote) -> BoxFuture<'a, Result<Campaign, Refusal>> {
         async { Ok(self.node.campaign(promote.clone()).await) }.boxed()
+    }
+
+    fn drain(&self, drain: Drain) -> BoxFuture<'_, Result<NodeState, Refusal>> {
+        async move { Ok(self.node.drain(drain.drain)) }.boxed()
     }
 
     fn wal(&self, shard: ShardId, from: Index, follow: bool) -> BoxFuture<'_, Result<WalStream, Refusal>> {

@@ -8,7 +8,7 @@ use common::change::ChangesRequest;
 use common::command::Command;
 use common::ids::{Index, NodeId, ShardId};
 use common::refusal::Refusal;
-use common::state::{Campaign, NodeState, Promote};
+use common::state::{Campaign, Drain, NodeState, Promote};
 use common::wire::{ChangesAnswer, ReadAnswer, ReadRequest, WriteAnswer};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -35,6 +35,9 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Asks a replica to campaign. Never waits behind the other calls.
     fn promote<'a>(&'a self, promote: &'a Promote) -> BoxFuture<'a, Result<Campaign, Refusal>>;
+
+    /// Begins or ends the draining of the node, which then says how it is. Never waits behind the other calls.
+    fn drain(&self, drain: Drain) -> BoxFuture<'_, Result<NodeState, Refusal>>;
 
     /// Follows a shard's log.
     fn wal(&self, shard: ShardId, from: Index, follow: bool) -> BoxFuture<'_, Result<WalStream, Refusal>>;

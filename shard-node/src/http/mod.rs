@@ -34,6 +34,7 @@ pub fn routes(node: Arc<Node>, secret: Option<Secret>) -> Router {
         .route("/vote", post(replication::vote))
         .route("/snapshot", post(replication::snapshot))
         .route("/promote", post(replication::promote))
+        .route("/drain", post(replication::drain))
         .route("/wal", get(wal::wal));
     Router::new()
         .nest("/v1/_replication", replication.clone())

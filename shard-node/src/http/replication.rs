@@ -1,4 +1,4 @@
-//! What replicas and monitors ask: state, log entries, votes, snapshots, elections.
+//! What replicas, monitors and admins ask: state, log entries, votes, snapshots, elections, draining.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use common::state::{Campaign, NodeState, Promote};
+use common::state::{Campaign, Drain, NodeState, Promote};
 use futures::{StreamExt, TryStreamExt};
 
 use crate::node::{Node, Undelivered};
@@ -37,6 +37,10 @@ pub(super) async fn promote(State(node): State<Arc<Node>>, Json(promote): Json<P
         Campaign::StaleTerm { .. } | Campaign::NotEligible => StatusCode::CONFLICT,
     };
     (status, Json(campaign)).into_response()
+}
+
+pub(super) async fn drain(State(node): State<Arc<Node>>, Json(asked): Json<Drain>) -> Json<NodeState> {
+    Json(node.drain(asked.drain))
 }
 
 fn answer(outcome: Result<Bytes, Undelivered>) -> Response {

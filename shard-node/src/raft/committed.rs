@@ -1,12 +1,24 @@
 //! Committed entries, for people to read.
 
 use common::command::Command;
-use common::ids::{Index, Term};
+use common::ids::{Index, RaftId, Term};
 use common::state::Peer;
 use openraft::EntryPayload;
 
-use crate::raft::types::{payload_of, peers};
-use crate::wal;
+use crate::raft::state_machine::read_applied;
+use crate::raft::types::{Vote, payload_of, peers, wal_id};
+use crate::{storage, wal};
+
+/// The last entry folded into an engine.
+pub(crate) fn applied(reader: &dyn storage::Read) -> Result<Option<wal::LogId>, storage::Error> {
+    Ok(read_applied(reader)?.log_id.as_ref().map(wal_id))
+}
+
+/// A vote as the log keeps it: its term, for whom, and whether a majority gave the same.
+pub(crate) fn vote(bytes: &[u8]) -> Option<(Term, RaftId, bool)> {
+    let vote: Vote = postcard::from_bytes(bytes).ok()?;
+    Some((Term(vote.leader_id.term), RaftId(vote.leader_id.node_id), vote.committed))
+}
 
 /// One committed entry, for people to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +40,7 @@ pub(crate) enum Content {
 }
 
 impl Committed {
-    pub(super) fn of(entry: wal::Entry) -> Result<Self, String> {
+    pub(crate) fn of(entry: wal::Entry) -> Result<Self, String> {
         let content = match payload_of(entry.payload).map_err(|error| error.to_string())? {
             EntryPayload::Blank => Content::Blank,
             EntryPayload::Normal(packed) => Content::Commands(packed.unpack().map_err(|error| error.to_string())?),

@@ -269,6 +269,11 @@ impl Group {
         self.shared.is_disk_full()
     }
 
+    /// Bytes of snapshots received since the start, one that is still coming included.
+    pub(crate) fn snapshot_bytes(&self) -> u64 {
+        self.shared.snapshot_bytes()
+    }
+
     /// Deletes some of what dropped databases left; whether there was anything.
     pub(crate) fn sweep(&self) -> Result<bool, storage::Error> {
         let _open = self.shared.gate.read().unwrap_or_else(PoisonError::into_inner);

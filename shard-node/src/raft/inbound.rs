@@ -141,8 +141,11 @@ impl Group {
         let mut receiver =
             Receiver::new(&self.dir, SPOOLED.fetch_add(1, Ordering::Relaxed)).map_err(ReceiveError::Io)?;
         receiver.push(&start)?;
+        self.shared.add_snapshot_bytes(start.len());
         while let Some(bytes) = rest.next().await {
-            receiver.push(&bytes.map_err(ReceiveError::Io)?)?;
+            let bytes = bytes.map_err(ReceiveError::Io)?;
+            receiver.push(&bytes)?;
+            self.shared.add_snapshot_bytes(bytes.len());
         }
         let (header, data) = receiver.finish()?;
         tracing::info!(shard = %header.shard, snapshot = %header.meta, "received a snapshot");

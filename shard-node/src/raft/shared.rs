@@ -3,7 +3,7 @@
 //! The vote is set here before it is on disk and before any answer that depends on it leaves, so a reader of it never
 //! sees an older promise than the one already made to somebody else. What is applied is set after the engine has it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     durable: watch::Sender<Option<LogId>>,
     synced: watch::Sender<Synced>,
     disk_full: AtomicBool,
+    /// Bytes of snapshots received since the start.
+    snapshot_bytes: AtomicU64,
     damage: Mutex<Option<String>>,
     /// Held for reading while somebody reads the engine, for writing while its content is replaced by a snapshot.
     pub(crate) gate: RwLock<()>,
@@ -55,6 +57,7 @@ impl Shared {
             durable: watch::Sender::new(None),
             synced: watch::Sender::default(),
             disk_full: AtomicBool::new(false),
+            snapshot_bytes: AtomicU64::new(0),
             damage: Mutex::new(None),
             gate: RwLock::new(()),
             stopping: CancellationToken::new(),
@@ -148,6 +151,15 @@ impl Shared {
                 false => tracing::info!("there is room on the disk again"),
             }
         }
+    }
+
+    /// Bytes of snapshots received since the start, one that is still coming included.
+    pub(crate) fn snapshot_bytes(&self) -> u64 {
+        self.snapshot_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add_snapshot_bytes(&self, bytes: usize) {
+        self.snapshot_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Why the files of this replica cannot be trusted any more, if so.

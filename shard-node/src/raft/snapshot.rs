@@ -15,10 +15,11 @@ use openraft::{AnyError, RaftSnapshotBuilder, Snapshot, StorageIOError};
 use crate::raft::frames::{self, Damaged, Header, Piece, Reader};
 use crate::raft::shared::{Applied, DISK_FULL_PAUSE, Shared};
 use crate::raft::state_machine::{read_applied, run};
-use crate::raft::types::{SnapshotMeta, StorageError, TypeConfig, Vote};
+use crate::raft::types::{SnapshotMeta, StorageError, TypeConfig, Vote, wal_id};
 use crate::raft::wire::Scope;
 use crate::storage::{self, Engine, Pair};
 use crate::store;
+use crate::wal::LogId;
 
 /// The file an engine that is not crash-safe is rebuilt from.
 const OWN: &str = "own.snapshot";
@@ -256,6 +257,18 @@ fn io_error(path: &Path, error: &io::Error) -> storage::Error {
         return storage::Error::DiskFull { path: path.to_owned() };
     }
     storage::Error::Io { path: path.to_owned(), reason: error.to_string() }
+}
+
+/// Reads the whole snapshot file that the replica in `dir` would be rebuilt from: how many pairs it has, and up to which
+/// entry; `None` if there is no such file.
+pub(crate) fn check_own(dir: &Path) -> Result<Option<(u64, Option<LogId>)>, storage::Error> {
+    let own = dir.join(OWN);
+    if !own.exists() {
+        return Ok(None);
+    }
+    let upto = read_header(&own)?.meta.last_log_id;
+    let pairs = read_pairs(&own)?.try_fold(0, |pairs, pair| pair.map(|_| pairs + 1))?;
+    Ok(Some((pairs, upto.as_ref().map(wal_id))))
 }
 
 /// The pieces of a snapshot file, checked as they are read.

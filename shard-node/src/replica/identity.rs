@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use common::ids::{ClusterId, NodeId, RaftId, ShardId};
 use serde::{Deserialize, Serialize};
 
-const FILE: &str = "identity.json";
+/// In every folder of a replica.
+pub(crate) const FILE: &str = "identity.json";
 /// Left in a folder whose files turned out to be damaged while the node ran.
-const DAMAGED: &str = "damaged";
+pub(crate) const DAMAGED: &str = "damaged";
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -38,7 +38,10 @@ impl Replica {
         }
         let votes = status.voters.iter().any(|peer| peer.raft_id == self.identity.replica);
         let stands = matches!(status.role, Role::Replica | Role::Candidate);
-        if !votes || !stands || self.closing.load(Ordering::Relaxed) || self.group.damage().is_some() {
+        // Who is asked to take over from a living primary must be willing; who is asked since nobody leads is the last
+        // resort, or `failover` would have chosen another one.
+        let unwilling = promote.planned && self.is_draining();
+        if !votes || !stands || unwilling || self.closing.load(Ordering::Relaxed) || self.group.damage().is_some() {
             return Campaign::NotEligible;
         }
         let lease = self.config.replication.lease();

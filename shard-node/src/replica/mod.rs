@@ -21,7 +21,7 @@ use common::config::Config;
 use common::ids::{Index, ShardId};
 use common::query::{Consistency, Query};
 use common::refusal::Refusal;
-use common::state::{ReplicaState, Role};
+use common::state::{DiskUse, ReplicaState, Role};
 use common::wire::{ChangesAnswer, ReadAnswer, ReadReply, ReadRequest, WriteAnswer};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -56,6 +56,8 @@ pub(crate) struct Context {
     pub(crate) config: Arc<Config>,
     pub(crate) peers: Arc<dyn PeerTransport>,
     pub(crate) fatal: Arc<dyn Fn(String) + Send + Sync>,
+    /// Whether the node is being drained.
+    pub(crate) draining: Arc<AtomicBool>,
 }
 
 /// See the module.
@@ -73,6 +75,10 @@ pub(crate) struct Replica {
     stood: AtomicU64,
     /// Whether the disk has no room for more log.
     no_room: AtomicBool,
+    /// The node's.
+    draining: Arc<AtomicBool>,
+    /// What was measured last of what this replica takes on the disk.
+    disk: Mutex<DiskUse>,
     tasks: Mutex<JoinSet<()>>,
     marker: Mutex<Option<boot::Marker>>,
 }
@@ -161,6 +167,8 @@ impl Replica {
                 closing: AtomicBool::new(false),
                 stood: AtomicU64::new(0),
                 no_room: AtomicBool::new(false),
+                draining: context.draining.clone(),
+                disk: Mutex::default(),
                 tasks: Mutex::new(tasks),
                 marker: Mutex::new(Some(marker)),
             }
@@ -282,7 +290,21 @@ impl Replica {
             voters: status.voters,
             learners: status.learners,
             engine: self.group.engine().name().to_owned(),
+            draining: self.is_draining(),
+            disk: self.disk_use(),
         }
+    }
+
+    /// Whether its node is being drained.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// What [`Replica::check_room`] measured, and what has come since the start.
+    fn disk_use(&self) -> DiskUse {
+        let measured = *self.disk.lock().unwrap_or_else(PoisonError::into_inner);
+        let log_written_bytes = self.group.wal().stats().bytes_written;
+        DiskUse { log_written_bytes, snapshot_received_bytes: self.group.snapshot_bytes(), ..measured }
     }
 
     /// Takes no more writes and does not stand for election any more.
@@ -290,11 +312,16 @@ impl Replica {
         self.closing.store(true, Ordering::Relaxed);
     }
 
-    /// Looks how much room the disk has.
+    /// Looks how much room the disk has, and how much this replica takes of it.
     pub(crate) fn check_room(&self) {
         let Ok(stat) = rustix::fs::statvfs(self.home.dir()) else { return };
         let needed = FREE_SEGMENTS_MIN * self.config.storage.segment_bytes;
-        let full = stat.f_bavail.saturating_mul(stat.f_frsize) < needed;
+        let free_bytes = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let log_bytes = self.group.wal().stats().segment_bytes_total;
+        let engine_bytes = self.group.engine().size_bytes();
+        *self.disk.lock().unwrap_or_else(PoisonError::into_inner) =
+            DiskUse { log_bytes, engine_bytes, free_bytes, ..DiskUse::default() };
+        let full = free_bytes < needed;
         if self.no_room.swap(full, Ordering::Relaxed) != full {
             match full {
                 true => tracing::warn!(shard = %self.shard(), "less than {needed} bytes are free; refusing writes"),

@@ -55,6 +55,16 @@ pub fn start(engine_dir: &Path, crash_safe: bool, boot_id: &str) -> Result<(Mark
     Ok((marker, start))
 }
 
+/// Whether [`start`] would wipe the engine in `engine_dir`. Changes nothing.
+pub fn would_wipe(engine_dir: &Path, crash_safe: bool, boot_id: &str) -> Result<bool, Error> {
+    let mark = engine_dir.with_file_name(FILE);
+    match fs::read_to_string(&mark) {
+        Ok(text) => Ok(must_rebuild(Some(&text), crash_safe, boot_id)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(must_rebuild(None, crash_safe, boot_id)),
+        Err(error) => Err(Error::io(&mark, &error)),
+    }
+}
+
 /// The host's boot id: another one after each start of the host.
 pub fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())

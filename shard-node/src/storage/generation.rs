@@ -28,11 +28,7 @@ impl Generation {
     /// left there.
     pub(super) fn current(root: &Path) -> io::Result<Self> {
         files::make_dir(root)?;
-        let number = match fs::read_to_string(root.join(CURRENT)) {
-            Ok(text) => text.trim().parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "bad `current`"))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-            Err(error) => return Err(error),
-        };
+        let number = Self::current_number(root)?;
         for entry in fs::read_dir(root)? {
             let path = entry?.path();
             let other = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<u64>().ok());
@@ -41,6 +37,19 @@ impl Generation {
             }
         }
         Self::at(root, number)
+    }
+
+    /// Where the current generation lies. Changes nothing.
+    pub(super) fn folder_of_current(root: &Path) -> io::Result<PathBuf> {
+        Ok(root.join(Self::current_number(root)?.to_string()))
+    }
+
+    fn current_number(root: &Path) -> io::Result<u64> {
+        match fs::read_to_string(root.join(CURRENT)) {
+            Ok(text) => text.trim().parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "bad `current`")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        }
     }
 
     /// A new, empty generation beside this one.

@@ -140,6 +140,17 @@ pub fn crash_safe(kind: EngineKind) -> bool {
     }
 }
 
+/// Which kind of engine has files in `dir`; `None` if none has. Changes nothing.
+pub fn kind_of(dir: &Path) -> Result<Option<EngineKind>, Error> {
+    let folder = generation::Generation::folder_of_current(dir).map_err(|error| Error::io(dir, &error))?;
+    let has = |name: &str| folder.join(name).exists();
+    Ok(match () {
+        () if has("keyspaces") => Some(EngineKind::Fjall),
+        () if has("conf") => Some(EngineKind::Sled),
+        () => None,
+    })
+}
+
 /// Opens the engine of this kind in `dir`, which is made when missing, with a block cache of `cache_bytes`.
 ///
 /// For an engine that is not [`crash_safe`], call [`boot::start`] first.

@@ -276,6 +276,12 @@ impl Log {
         LogId { term: slot.term, leader: slot.leader, index: self.base.unwrap_or(0) + at as u64 }
     }
 
+    /// The entry at `index`, if it is there.
+    pub(super) fn id_at(&self, index: u64) -> Option<LogId> {
+        let at = usize::try_from(index.checked_sub(self.base?)?).ok()?;
+        (at < self.slots.len()).then(|| self.id(at))
+    }
+
     fn bytes_total(&self) -> u64 {
         self.slots.back().map_or(self.base_bytes, |slot| slot.bytes_total)
     }

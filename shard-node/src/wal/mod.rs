@@ -15,6 +15,7 @@ mod dump;
 mod error;
 mod group;
 mod index;
+mod inspect;
 mod plan;
 mod record;
 mod recover;
@@ -39,6 +40,7 @@ use serde::{Deserialize, Serialize};
 
 pub use dump::{Dumped, scan};
 pub use error::Error;
+pub use inspect::{Inspection, Summary};
 pub use record::Record;
 
 use disk::Disk;
@@ -112,6 +114,8 @@ pub struct Stats {
     pub bytes_written: u64,
     /// Segments there are.
     pub segments: u64,
+    /// Bytes of all segments, the zeros they are made of included.
+    pub segment_bytes_total: u64,
 }
 
 /// An open log. Clones are handles of the same log; the last one to go closes it.
@@ -240,10 +244,12 @@ impl Wal {
     /// Counters.
     pub fn stats(&self) -> Stats {
         let Shared { disk, .. } = &*self.0.shared;
+        let state = self.0.shared.state();
         Stats {
             fsyncs: disk.fsyncs.load(Ordering::Relaxed),
             bytes_written: disk.bytes_written.load(Ordering::Relaxed),
-            segments: self.0.shared.state().segments.len() as u64,
+            segments: state.segments.len() as u64,
+            segment_bytes_total: state.segments.values().map(|segment| u64::from(segment.bytes)).sum(),
         }
     }
 
