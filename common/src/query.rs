@@ -1,11 +1,14 @@
 //! What a replica is asked, and what it answers.
 
+mod find;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{DbUid, DocId, Seq};
 use crate::rev::Rev;
 use crate::rev_tree::RevTree;
+pub use find::{Find, FindPage, FoundRow, Place};
 
 /// How fresh an answer must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +59,8 @@ pub enum Query {
         /// Ids at most; a replica may send fewer and say that there are more.
         limit: u32,
     },
+    /// Documents that a selector matches.
+    Find(Box<Find>),
 }
 
 /// Which revisions of a document are wanted.
@@ -116,6 +121,10 @@ pub enum Answer {
     Dropped,
     /// To [`Query::OldBodies`].
     Ids(IdPage),
+    /// To [`Query::Find`]: what one step found.
+    Found(FindPage),
+    /// To a [`Query::Find`] whose selector this replica cannot read: it runs another version than whoever asks.
+    NotUnderstood,
 }
 
 /// Some ids, in order.

@@ -1,11 +1,52 @@
 //! What `_explain` tells of a choice: the keys read, the other indexes and why they were not taken.
 
+use super::index::{ALL_DOCS_JSON, Index};
 use super::plan::{Candidate, Plan, Query, Trace};
 use super::range::{FieldRange, indexable};
+use super::request::Find;
 use super::value::Value;
 
 /// What is shown for a key that nothing sorts behind.
 const HIGHEST: &str = "\"<MAX>\"";
+
+/// JSON text of the answer to `_explain`; without a plan, no index could be used.
+pub fn answer(db: &str, find: &Find, query: &Query<'_>, plan: Option<&Plan<'_>>, trace: &Trace<'_>) -> String {
+    let index = match plan {
+        Some(plan) => plan.index.map_or(ALL_DOCS_JSON.to_owned(), Index::to_json),
+        None => "null".to_owned(),
+    };
+    let partitioned = plan.and_then(|plan| plan.index).and_then(|index| index.definition.partitioned).unwrap_or(false);
+    let fields = list(find.projection.names().map(|name| Value::String(name.into()).to_json()).collect());
+    format!(
+        "{{\"dbname\":{},\"index\":{index},\"partitioned\":{partitioned},\"selector\":{},\"opts\":{},\"limit\":{},\
+         \"skip\":{},\"fields\":{fields},\"index_candidates\":{},\"selector_hints\":{}{}}}",
+        Value::String(db.into()).to_json(),
+        find.selector.to_json(),
+        find.options(),
+        find.limit,
+        find.skip,
+        candidates(trace),
+        hints(query),
+        plan.map(|plan| reading(find, plan)).unwrap_or_default(),
+    )
+}
+
+/// How the index would be read, in the words of views.
+fn reading(find: &Find, plan: &Plan<'_>) -> String {
+    let (start, end) = keys(plan);
+    let partition = find.partition.as_deref().map_or("null".to_owned(), |name| Value::String(name.into()).to_json());
+    format!(
+        ",\"mrargs\":{{\"include_docs\":{},\"view_type\":\"map\",\"reduce\":false,\"partition\":{partition},\
+         \"start_key\":{start},\"end_key\":{end},\"direction\":\"{}\",\"stable\":{},\"update\":{},\
+         \"conflicts\":{}}},\"covering\":{}",
+        find.r < 2 && !plan.covering,
+        if plan.descending { "rev" } else { "fwd" },
+        find.stable || find.stale,
+        !find.as_it_is(),
+        if find.conflicts { "true" } else { "\"undefined\"" },
+        plan.covering,
+    )
+}
 
 /// JSON text of the keys a plan begins and ends with, in the direction it is read.
 pub fn keys(plan: &Plan<'_>) -> (String, String) {
@@ -47,7 +88,7 @@ pub fn candidates(trace: &Trace<'_>) -> String {
 }
 
 fn shown(candidate: &Candidate<'_>, (usable, reason, ranking): &(bool, &'static str, usize)) -> String {
-    let index = candidate.index.map_or(super::index::ALL_DOCS_JSON.to_owned(), super::index::Index::to_json);
+    let index = candidate.index.map_or(ALL_DOCS_JSON.to_owned(), Index::to_json);
     let covering = match candidate.index {
         Some(_) if candidate.covering => "true",
         Some(_) => "false",

@@ -47,6 +47,9 @@ fn need(target: &Target, method: &Method) -> Need {
         Target::Part(_, Part::Security | Part::RevsLimit | Part::PurgedInfosLimit) if method == Method::PUT => {
             Need::Admin
         }
+        // Indexes are design documents.
+        Target::Index(..) | Target::Part(_, Part::IndexBulkDelete) => Need::Admin,
+        Target::Part(_, Part::Index) if method == Method::POST => Need::Admin,
         Target::Part(_, Part::Compact | Part::ViewCleanup | Part::Purge | Part::SyncShards) => Need::Admin,
         Target::Db(_) | Target::BadDb(_) | Target::Part(..) | Target::ShardOf(..) => Need::Member,
         Target::Doc(..) | Target::Local(..) | Target::BadDoc(..) | Target::BadLocal(..) => Need::Member,

@@ -162,6 +162,11 @@ fn line_of(error: &ops::Error) -> Line {
         ops::Error::Conflict => Line::new(StatusCode::CONFLICT, "conflict"),
         ops::Error::Invalid(invalid) => Line::new(StatusCode::BAD_REQUEST, name_of(invalid)),
         ops::Error::Document(error) => Line::new(StatusCode::BAD_REQUEST, error.name()),
+        ops::Error::Mango(error) => {
+            let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+            Line::new(status, error.name())
+        }
+        ops::Error::NotPartitioned => Line::new(StatusCode::BAD_REQUEST, "query_parse_error"),
         ops::Error::Bad(_) => Line::new(StatusCode::BAD_REQUEST, "bad_request"),
         ops::Error::Refused(refusal) => line_of_refusal(refusal),
     }

@@ -19,6 +19,7 @@ mod documents;
 mod error;
 mod gzip;
 mod local;
+mod mango;
 mod open_revs;
 mod params;
 mod purge;
@@ -128,6 +129,10 @@ async fn others(call: Call, target: Target, method: Method, body: Body) -> Answe
         Target::BadDoc(db, invalid) => documents::refuse(&call, db, invalid, &method).await,
         Target::BadLocal(db, reason) => local::refuse(&call, db, reason).await,
         Target::Attachment(..) => Err(Error::NotImplemented("Attachments are not served yet.")),
+        Target::Index(..) => match method {
+            Method::DELETE => Err(Error::NotImplemented(mango::INDEXES)),
+            _ => Err(Error::Method(allow)),
+        },
         Target::ShardOf(db, id) => match method {
             Method::GET => shards::of(&call, db, id).await,
             _ => Err(Error::Method(allow)),
@@ -189,5 +194,10 @@ async fn on_part(call: Call, db: common::ids::DbName, part: Part, method: Method
         (Part::PurgedInfosLimit, _) => purge::infos_limit(&call, db).await,
         (Part::Compact, _) => databases::compact(&call, db).await,
         (Part::ViewCleanup, _) => databases::view_cleanup(&call, db).await,
+        (Part::Find, _) => mango::find(&call, db, body).await,
+        (Part::Explain, _) => mango::explain(&call, db, body).await,
+        (Part::Index, Method::POST) => mango::create(&call, db, body).await,
+        (Part::Index, _) => mango::list(&call, db).await,
+        (Part::IndexBulkDelete, _) => Err(Error::NotImplemented(mango::INDEXES)),
     }
 }

@@ -27,10 +27,23 @@ pub(crate) enum Target {
     BadLocal(DbName, &'static str),
     /// An attachment of a document.
     Attachment(DbName, DocId, String),
+    /// An index, as it is deleted: `_index/{ddoc}/{type}/{name}`.
+    Index(DbName, IndexPath),
     /// The shard of a document: `_shards/{doc}`.
     ShardOf(DbName, DocId),
     /// Known, and not served, whatever the method.
     Refused(Refused),
+}
+
+/// What stands behind `_index`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IndexPath {
+    /// The design document, with or without `_design/`.
+    pub(crate) ddoc: String,
+    /// The type.
+    pub(crate) kind: String,
+    /// The index's name.
+    pub(crate) name: String,
 }
 
 /// Endpoints of the server.
@@ -109,6 +122,14 @@ pub(crate) enum Part {
     Compact,
     /// `_view_cleanup`
     ViewCleanup,
+    /// `_find`
+    Find,
+    /// `_explain`
+    Explain,
+    /// `_index`
+    Index,
+    /// `_index/_bulk_delete`
+    IndexBulkDelete,
 }
 
 /// Endpoints that are not served.
@@ -146,6 +167,7 @@ impl Target {
             Target::Doc(..) | Target::BadDoc(..) => "/{db}/{doc}",
             Target::Local(..) | Target::BadLocal(..) => "/{db}/_local/{doc}",
             Target::Attachment(..) => "/{db}/{doc}/{attachment}",
+            Target::Index(..) => "/{db}/_index/{ddoc}/{type}/{name}",
             Target::ShardOf(..) => "/{db}/_shards/{doc}",
             Target::Refused(_) => "other",
         }
@@ -160,6 +182,7 @@ impl Target {
             Target::Doc(..) | Target::BadDoc(..) => "DELETE,GET,HEAD,POST,PUT,COPY",
             Target::Local(..) | Target::BadLocal(..) => "DELETE,GET,HEAD,POST,PUT,COPY",
             Target::Attachment(..) => "DELETE,GET,HEAD,PUT",
+            Target::Index(..) => "DELETE",
             Target::ShardOf(..) => "GET",
             Target::Refused(_) => "GET,HEAD",
         }
@@ -221,6 +244,10 @@ impl Part {
             "_ensure_full_commit" => Part::EnsureFullCommit,
             "_compact" => return Some(Part::Compact),
             "_view_cleanup" => Part::ViewCleanup,
+            "_find" => Part::Find,
+            "_explain" => Part::Explain,
+            "_index" if rest == "_bulk_delete" => return Some(Part::IndexBulkDelete),
+            "_index" => Part::Index,
             _ => return None,
         };
         rest.is_empty().then_some(part)
@@ -248,6 +275,10 @@ impl Part {
             Part::EnsureFullCommit => "/{db}/_ensure_full_commit",
             Part::Compact => "/{db}/_compact",
             Part::ViewCleanup => "/{db}/_view_cleanup",
+            Part::Find => "/{db}/_find",
+            Part::Explain => "/{db}/_explain",
+            Part::Index => "/{db}/_index",
+            Part::IndexBulkDelete => "/{db}/_index/_bulk_delete",
         }
     }
 
@@ -262,6 +293,7 @@ impl Part {
             Part::Security | Part::RevsLimit => "PUT,GET",
             Part::PurgedInfosLimit => "GET,PUT",
             Part::Shards => "GET",
+            Part::Index => "GET,HEAD,POST",
             _ => "POST",
         }
     }
@@ -315,9 +347,8 @@ fn in_db(name: &str, rest: &str) -> Target {
         "_design" | "_local" if !behind.is_empty() => prefixed(db, &first, behind),
         "_local" | "_local/" => Target::BadLocal(db, "Invalid _local document id."),
         "_temp_view" => Target::Refused(Refused::TemporaryView),
-        "_find" | "_explain" | "_index" | "_partition" | "_purged_infos" | "_auto_purge" | "_time_seq" => {
-            Target::Refused(Refused::NotImplemented)
-        }
+        "_index" if !behind.is_empty() && behind != "_bulk_delete" => index(db, behind),
+        "_partition" | "_purged_infos" | "_auto_purge" | "_time_seq" => Target::Refused(Refused::NotImplemented),
         "_shards" if !behind.is_empty() => match DocId::parse(&decode(behind)) {
             Ok(id) => Target::ShardOf(db, id),
             Err(invalid) => Target::BadDoc(db, invalid),
@@ -327,6 +358,20 @@ fn in_db(name: &str, rest: &str) -> Target {
             None if !behind.is_empty() => behind_doc(db, name, behind),
             None => doc(db, name),
         },
+    }
+}
+
+/// `_index/{ddoc}/{type}/{name}`; the design document may be written with its slash.
+fn index(db: DbName, behind: &str) -> Target {
+    let parts: Vec<_> = behind.split('/').map(decode).collect();
+    let (ddoc, rest) = match parts.as_slice() {
+        [prefix, ddoc, rest @ ..] if prefix == "_design" => (format!("_design/{ddoc}"), rest),
+        [ddoc, rest @ ..] => (ddoc.to_string(), rest),
+        [] => return Target::Refused(Refused::Nothing),
+    };
+    match rest {
+        [kind, name] => Target::Index(db, IndexPath { ddoc, kind: kind.to_string(), name: name.to_string() }),
+        _ => Target::Refused(Refused::Nothing),
     }
 }
 
@@ -382,6 +427,7 @@ mod tests {
             Target::BadDoc(db, invalid) => format!("{db} bad doc: {invalid}"),
             Target::BadLocal(db, reason) => format!("{db} bad local: {reason}"),
             Target::Attachment(db, id, name) => format!("{db} doc {id} attachment {name}"),
+            Target::Index(db, IndexPath { ddoc, kind, name }) => format!("{db} {kind} index {name} of {ddoc}"),
             Target::ShardOf(db, id) => format!("{db} shard of {id}"),
             Target::Refused(refused) => format!("refused {refused:?}"),
         }
@@ -429,7 +475,13 @@ mod tests {
             ("/tdb/_local/chk/f", "tdb bad local: _local documents do not accept attachments."),
             ("/tdb/_local%2Fchk/f", "tdb bad local: _local documents do not accept attachments."),
             ("/tdb/_temp_view", "refused TemporaryView"),
-            ("/tdb/_find", "refused NotImplemented"),
+            ("/tdb/_find", "tdb Find"),
+            ("/tdb/_index", "tdb Index"),
+            ("/tdb/_index/_bulk_delete", "tdb IndexBulkDelete"),
+            ("/tdb/_index/_design/d/json/n%2F", "tdb json index n/ of _design/d"),
+            ("/tdb/_index/d/text/n", "tdb text index n of d"),
+            ("/tdb/_index/d/json", "refused Nothing"),
+            ("/tdb/_partition/p", "refused NotImplemented"),
             ("/_node/_local/_config", "refused Nothing"),
         ] {
             assert_eq!(shown(path), target, "{path}");

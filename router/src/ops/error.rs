@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use common::document;
 use common::ids::Invalid;
 use common::refusal::Refusal;
+use common::{document, mango};
 
 use crate::cluster::catalog::CatalogError;
 
@@ -32,6 +32,12 @@ pub enum Error {
     /// A document that is not one.
     #[error(transparent)]
     Document(#[from] document::Error),
+    /// A query or an index that is none.
+    #[error(transparent)]
+    Mango(#[from] mango::Error),
+    /// A query of one partition, where there are none.
+    #[error("`partition` parameter is not supported in this view.")]
+    NotPartitioned,
     /// Anything else that the caller must write differently.
     #[error("{0}")]
     Bad(Cow<'static, str>),

@@ -6,6 +6,7 @@ pub mod bulk;
 pub mod compact;
 pub mod databases;
 mod error;
+pub mod find;
 pub mod get;
 pub mod local;
 pub mod purge;

@@ -28,6 +28,9 @@ const BATCH_LEN_MAX: usize = 512;
 /// Bytes in a batch, unless a single request is larger.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
+/// What a query by selector counts as: a step of it may look at this much, and answer with it.
+const FIND_BYTES: usize = 128 << 10;
+
 /// How much memory a request holds while it waits.
 pub trait Weight {
     /// In bytes, roughly.
@@ -51,7 +54,11 @@ impl Weight for Command {
 
 impl Weight for Query {
     fn bytes(&self) -> usize {
-        128
+        match self {
+            // Much work and a large answer: a few of them are a batch.
+            Query::Find(find) => FIND_BYTES + find.selector.len(),
+            _ => 128,
+        }
     }
 }
 

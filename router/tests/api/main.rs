@@ -7,6 +7,7 @@
 
 mod cluster;
 mod documents;
+mod mango;
 mod scatter;
 mod script;
 

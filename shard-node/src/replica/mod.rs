@@ -206,7 +206,7 @@ impl Replica {
         };
         let lag_ms = millis(lag);
         let queries = request.queries;
-        let point = |query: &Query| !matches!(query, Query::Range(_) | Query::Locals(_) | Query::OldBodies { .. });
+        let point = |query: &Query| matches!(query, Query::Doc { .. } | Query::Local { .. } | Query::Info { .. });
         let on_the_spot = queries.len() <= READS_ON_THE_SPOT_MAX && queries.iter().all(point);
         let at_once = if on_the_spot { self.group.try_read(|reader| answer(reader, &queries)) } else { None };
         let answers = match at_once {

@@ -6,6 +6,7 @@
 
 pub mod apply;
 pub mod changes;
+mod find;
 pub mod keys;
 mod overlay;
 mod range;

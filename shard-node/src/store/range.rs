@@ -118,7 +118,8 @@ fn live(pairs: Pairs<'_>) -> impl Iterator<Item = Result<(DocId, DocRecord), Err
     pairs.map(document).filter(|found| !matches!(found, Ok((_, record)) if record.deleted))
 }
 
-fn document(pair: Result<Pair, Error>) -> Result<(DocId, DocRecord), Error> {
+/// The document that a pair among the documents is.
+pub(super) fn document(pair: Result<Pair, Error>) -> Result<(DocId, DocRecord), Error> {
     let (key, value) = pair?;
     match (key_of(&key)?, DocRecord::decode(&value)) {
         (Key::Doc(_, id), Ok(record)) => Ok((id, record)),
@@ -163,7 +164,7 @@ impl Ends {
 }
 
 /// Ends that cross are an empty range here; engines may refuse or panic.
-fn scan<'a>(reader: &'a dyn Read, low: Bound<&[u8]>, high: Bound<&[u8]>, reverse: bool) -> Pairs<'a> {
+pub(super) fn scan<'a>(reader: &'a dyn Read, low: Bound<&[u8]>, high: Bound<&[u8]>, reverse: bool) -> Pairs<'a> {
     let empty = match (low, high) {
         (Bound::Included(low), Bound::Included(high)) => low > high,
         (Bound::Included(low) | Bound::Excluded(low), Bound::Included(high) | Bound::Excluded(high)) => low >= high,

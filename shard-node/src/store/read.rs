@@ -11,7 +11,7 @@ use common::rev_tree::RevTree;
 
 use super::keys::Key;
 use super::record::{self, DocRecord, LocalRecord};
-use super::{counters, damaged, decoded, doc, is_dropped, range};
+use super::{counters, damaged, decoded, doc, find, is_dropped, range};
 use crate::storage::{Error, Read};
 
 /// Answers one query.
@@ -20,6 +20,7 @@ pub fn read(reader: &dyn Read, query: &Query) -> Result<Answer, Error> {
         Query::Doc { db, .. } | Query::Local { db, .. } | Query::Info { db } => *db,
         Query::Range(range) | Query::Locals(range) => range.db,
         Query::OldBodies { db, .. } => *db,
+        Query::Find(find) => find.db,
     };
     let answer = answer(reader, query);
     // Asked last: what a drop and the sweep behind it did to an answer meanwhile, an error included, is of no account.
@@ -34,6 +35,7 @@ fn answer(reader: &dyn Read, query: &Query) -> Result<Answer, Error> {
         Query::Locals(range) => Answer::Range(range::locals(reader, range)?),
         Query::OldBodies { db, after, limit } => Answer::Ids(range::old_bodies(reader, *db, after.as_ref(), *limit)?),
         Query::Info { db } => Answer::Info(counters(reader, *db)?),
+        Query::Find(asked) => find::page(reader, asked)?.map_or(Answer::NotUnderstood, Answer::Found),
     })
 }
 

@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
+use bytes::Bytes;
 use common::change::ChangesRequest;
 use common::command::{Command, EditKind, Op, Outcome, Purge};
 use common::ids::{Index, Seq, Slot};
-use common::query::{Answer, DbCounters, Query, Range, Revs};
+use common::mango::Selector;
+use common::query::{Answer, DbCounters, Find, Place, Query, Range, Revs};
 use common::rev::{Rev, RevHash};
 
 use crate::store::keys::Key;
@@ -179,6 +181,7 @@ impl Script {
             "range" => self.range(out, &words[1..], Query::Range),
             "locals" => self.range(out, &words[1..], Query::Locals),
             "changes" => self.changes(out, &words[1..]),
+            "find" => self.find(out, &words[1..]),
             _ => panic!("no such line: {line}"),
         }
     }
@@ -214,6 +217,25 @@ impl Script {
             count_before: has("before"),
         };
         self.answer(out, &query(range));
+    }
+
+    /// `find SELECTOR [LOW..HIGH] [desc] [conflicts] [after=ID] [N]`
+    fn find(&mut self, out: &mut String, words: &[&str]) {
+        let has = |word| words.contains(&word);
+        let (low, high) = words.iter().find_map(|word| word.split_once("..")).unwrap_or_default();
+        let selector = Selector::parse(words[0].as_bytes()).expect("a selector");
+        let after = words.iter().find_map(|word| word.strip_prefix("after="));
+        let find = Find {
+            db: db(0),
+            selector: selector.to_json().into(),
+            low: low.to_owned().into(),
+            high: (!high.is_empty()).then(|| high.to_owned().into()),
+            descending: has("desc"),
+            after: after.map(|after| Place { key: Bytes::new(), id: id(after) }),
+            limit: words[1..].iter().find_map(|word| word.parse().ok()).unwrap_or(100),
+            conflicts: has("conflicts"),
+        };
+        self.answer(out, &Query::Find(Box::new(find)));
     }
 
     /// `changes SINCE [desc] [all_leaves] [bodies] [N]`
@@ -274,6 +296,18 @@ impl Script {
             }
             Answer::Info(counters) => show_counters(&counters),
             Answer::Dropped => "dropped".to_owned(),
+            Answer::NotUnderstood => "not understood".to_owned(),
+            Answer::Found(page) => {
+                let mut lines = Vec::new();
+                for row in page.rows {
+                    let conflicts: String =
+                        row.conflicts.iter().map(|rev| format!(" against {}", self.show(rev))).collect();
+                    lines.push(format!("{} {}{conflicts} {}", row.place.id, self.show(&row.rev), text(&row.json)));
+                }
+                let resume = page.resume.map(|place| format!(" resume {}", place.id)).unwrap_or_default();
+                lines.push(format!("keys {} docs {}{resume}", page.keys_examined, page.docs_examined));
+                lines.join("\n")
+            }
             Answer::Ids(page) => page.ids.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(" "),
         };
         writeln!(out, "{text}").expect("text");
