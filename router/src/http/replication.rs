@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::body::Body;
+use common::config::ShardEntry;
 use common::ids::{Index, NodeId, ShardId, Term};
 use common::state::{Campaign, ReplicaState, Role};
 use futures::TryStreamExt;
@@ -18,6 +19,8 @@ use crate::cluster::NodeRow;
 #[derive(Debug, Serialize)]
 struct State {
     cluster: String,
+    /// Where the replicas should be: one that never answered has no row below.
+    shards: Vec<ShardEntry>,
     nodes: Vec<Node>,
     replicas: Vec<Row>,
 }
@@ -55,6 +58,7 @@ pub(super) async fn state(call: &Call) -> Answer {
     let config = &call.app.config;
     let state = State {
         cluster: config.name.clone(),
+        shards: config.shard.clone(),
         replicas: replicas(&rows, config.replication.max_replication_lag_ms),
         nodes: rows.into_iter().map(|row| Node { node: row.node, reachable: row.reachable }).collect(),
     };
