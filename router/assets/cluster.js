@@ -108,7 +108,7 @@ function chartsOf() {
       note: 'Requests a second, answered by this router',
       windowMs: WINDOW_MS,
       show: (value) => (value === null ? '–' : `${rate(value)}/s`),
-      showTick: (value) => short(value),
+      showTick: (value) => `${short(value)}/s`,
       series: [{ key: 'reads', name: 'reads', style: 's1' }, { key: 'writes', name: 'writes', style: 's2' }, { key: 'failed', name: 'failed (5xx)', style: 's3 dotted' }],
     }),
     lineChart({
@@ -180,7 +180,8 @@ function cardOf({ node, shard: id }) {
     setText(health, HEALTH[replica.health] ?? replica.health);
     setText(facts.term, count(replica.term));
     setText(facts.applied, `${count(replica.applied)} of ${count(Math.max(replica.last_index, replica.applied))}`);
-    setText(facts.lag, gone ? 'not known' : `${plural(replica.lag_entries, 'entry', 'entries')} · ${span(replica.lag_ms)}`);
+    facts.applied.title = 'Last entry folded into its engine, of the entries in its log';
+    setText(facts.lag, gone ? 'not known' : lagOf(replica));
     setText(facts.heard, gone || replica.heard_ms === null ? '–' : `${span(replica.heard_ms)} ago`);
     const head = Math.max(...shard.replicas.map((one) => one.committed), 1);
     meter.firstChild.style.width = `${Math.min(100, (replica.applied / head) * 100).toFixed(1)}%`;
@@ -191,6 +192,12 @@ function cardOf({ node, shard: id }) {
     drain.hidden = !leads;
   }
   return { element, draw };
+}
+
+/** Nothing, or how many entries and how old. */
+function lagOf({ lag_entries: entries, lag_ms: ms }) {
+  if (entries === 0 && ms === 0) return 'none';
+  return ms === 0 ? plural(entries, 'entry', 'entries') : `${short(entries)} · ${span(ms)}`;
 }
 
 function askPromote({ shard }, node) {

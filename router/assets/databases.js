@@ -45,7 +45,7 @@ export async function databases(root, { options }, signal) {
   const infos = names.length ? await request('POST', '_dbs_info', { body: { keys: names }, signal }) : [];
   const rows = infos.filter((row) => row.info).map(rowOf);
   list.replaceChildren(
-    rows.length ? h('div', { class: 'scroll' }, h('table', {},
+    rows.length ? h('div', { class: 'scroll' }, h('table', { class: 'databases' },
       h('thead', {}, h('tr', {}, ['Name', 'Documents', 'Deleted', 'Size', ''].map((head, n) => h('th', { scope: 'col', class: n > 0 && n < 4 && 'number' }, head || h('span', { class: 'unseen' }, 'Actions'))))),
       h('tbody', {}, rows))) : h('p', { class: 'empty' }, 'There are no databases yet. Create the first one above.'),
     h('div', { class: 'pager' },
@@ -63,7 +63,8 @@ function rowOf({ key, info }) {
     h('td', { class: 'actions' },
       h('a', { class: 'button small', href: `#/query/${path}`, 'aria-label': `Query ${key}` }, 'Query'),
       h('a', { class: 'button small', href: `#/changes/${path}`, 'aria-label': `Changes of ${key}` }, 'Changes'),
-      h('button', { type: 'button', class: 'small danger-text', 'aria-label': `Delete ${key}`, onclick: () => remove(key, info, row) }, 'Delete')));
+      // The system's own databases come and go with the cluster.
+      !key.startsWith('_') && h('button', { type: 'button', class: 'small danger-text', 'aria-label': `Delete ${key}`, onclick: () => remove(key, info, row) }, 'Delete')));
   return row;
 }
 

@@ -66,7 +66,6 @@ export function enter() {
       said.hidden = true;
       try {
         await login(name.value, password.value);
-        dialog.close();
         dialog.remove();
         entering = null;
         resolve();
@@ -78,7 +77,9 @@ export function enter() {
       }
       button.disabled = false;
     };
-    const dialog = h('dialog', { class: 'login', 'aria-labelledby': 'login-title', oncancel: (event) => event.preventDefault() },
+    // Browsers let Esc close any dialog sooner or later; this one comes back until somebody is in.
+    const stay = () => { if (dialog.isConnected) dialog.showModal(); };
+    const dialog = h('dialog', { class: 'login', 'aria-labelledby': 'login-title', closedby: 'none', oncancel: (event) => event.preventDefault(), onclose: stay },
       h('form', { onsubmit: submit },
         h('img', { src: 'icon.svg', alt: '', width: 44, height: 44 }),
         h('h2', { id: 'login-title' }, 'Log in to Quorate'),

@@ -90,6 +90,7 @@ function rangeForm(db, result, signal) {
       if (!signal.aborted) result.replaceChildren(problem(error));
     }
   };
+  ask();
   return h('form', { class: 'row', onsubmit: (event) => { event.preventDefault(); ask(from.value); } },
     field('From id', from), field('To id', to), h('button', { type: 'submit', class: 'primary' }, 'Run'));
 }
