@@ -158,10 +158,14 @@ function cardOf({ node, shard: id }) {
   const promote = h('button', { type: 'button', class: 'small', onclick: () => askPromote(now, node) }, 'Promote');
   const drain = h('button', { type: 'button', class: 'small', onclick: () => askDrain(node) }, 'Drain');
   const meter = h('div', { class: 'meter', 'aria-hidden': 'true' }, h('div', { class: 'fill' }));
-  const fact = (name, key) => h('div', {}, h('dt', {}, name), facts[key]);
+  const fact = (name, key, title) => h('div', { title }, h('dt', {}, name), facts[key]);
   const element = h('li', { class: 'card', data: { shard: id, node } },
     h('div', { class: 'card-head' }, h('h3', {}, node), role),
-    h('dl', { class: 'facts' }, fact('term', 'term'), fact('applied', 'applied'), fact('lag', 'lag'), fact('heard', 'heard')),
+    h('dl', { class: 'facts' },
+      fact('term', 'term', 'Its term: each election raises it'),
+      fact('applied', 'applied', 'Last entry folded into its engine, of the entries in its log'),
+      fact('lag', 'lag', 'Entries committed in the replica set and not applied here, and how old what it has is'),
+      fact('heard', 'heard', 'When it last heard its primary; the primary: when a majority last answered it')),
     meter, reason,
     h('div', { class: 'card-foot' }, health, promote, drain));
   promote.setAttribute('aria-label', `Promote ${node} to primary of shard ${id}`);
@@ -180,7 +184,6 @@ function cardOf({ node, shard: id }) {
     setText(health, HEALTH[replica.health] ?? replica.health);
     setText(facts.term, count(replica.term));
     setText(facts.applied, `${count(replica.applied)} of ${count(Math.max(replica.last_index, replica.applied))}`);
-    facts.applied.title = 'Last entry folded into its engine, of the entries in its log';
     setText(facts.lag, gone ? 'not known' : lagOf(replica));
     setText(facts.heard, gone || replica.heard_ms === null ? '–' : `${span(replica.heard_ms)} ago`);
     const head = Math.max(...shard.replicas.map((one) => one.committed), 1);

@@ -7,9 +7,16 @@ import { bytes, count } from './format.js';
 
 const PAGE = 50;
 
-/** A select of the databases, the chosen one first chosen; for the views that look into one. */
+/** A select of the databases, the chosen one first chosen; for the views that look into one. A field for who may not list them. */
 export async function databaseSelect(chosen, signal, onchange) {
-  const names = await request('GET', '_all_dbs', { query: { limit: 1000 }, signal });
+  let names;
+  try {
+    names = await request('GET', '_all_dbs', { query: { limit: 1000 }, signal });
+  } catch (error) {
+    if (!error.denied) throw error;
+    const input = h('input', { name: 'db', value: chosen ?? '', autocomplete: 'off', spellcheck: 'false', onchange: () => onchange(input.value) });
+    return input;
+  }
   if (chosen && !names.includes(chosen)) names.unshift(chosen);
   const select = h('select', { name: 'db', onchange: () => onchange(select.value) },
     names.length ? null : h('option', { value: '' }, 'no databases'),
@@ -40,7 +47,14 @@ export async function databases(root, { options }, signal) {
       field('New database', name, 'Lower-case letters, digits and _ $ ( ) + - /, a letter first'),
       h('button', { type: 'submit', class: 'primary' }, 'Create')),
     said, list);
-  const names = await request('GET', '_all_dbs', { query: { limit: PAGE + 1, start_key: from === null ? undefined : JSON.stringify(from) }, signal });
+  let names;
+  try {
+    names = await request('GET', '_all_dbs', { query: { limit: PAGE + 1, start_key: from === null ? undefined : JSON.stringify(from) }, signal });
+  } catch (error) {
+    if (!error.denied) throw error;
+    list.replaceChildren(h('p', { class: 'note' }, 'Only a server admin may list databases. Open one by its name:'), openForm());
+    return;
+  }
   const next = names.splice(PAGE)[0];
   const infos = names.length ? await request('POST', '_dbs_info', { body: { keys: names }, signal }) : [];
   const rows = infos.filter((row) => row.info).map(rowOf);
@@ -51,6 +65,15 @@ export async function databases(root, { options }, signal) {
     h('div', { class: 'pager' },
       from !== null && h('a', { href: '#/databases' }, 'First page'),
       next && h('a', { href: `#/databases?from=${encodeURIComponent(next)}` }, 'Next page')));
+}
+
+function openForm() {
+  const name = h('input', { name: 'open', required: true, autocomplete: 'off', spellcheck: 'false', autocapitalize: 'off' });
+  const open = (event) => {
+    event.preventDefault();
+    location.hash = `#/db/${encodeURIComponent(name.value)}`;
+  };
+  return h('form', { class: 'row', onsubmit: open }, field('Database', name), h('button', { type: 'submit' }, 'Open'));
 }
 
 function rowOf({ key, info }) {

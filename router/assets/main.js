@@ -61,7 +61,13 @@ function show() {
 function matched(path) {
   for (const [pattern, view, tab, title] of VIEWS) {
     const found = pattern.exec(path);
-    if (found) return [found.slice(1).map((part) => part && decodeURIComponent(part)), view, tab, title];
+    if (!found) continue;
+    try {
+      return [found.slice(1).map((part) => part && decodeURIComponent(part)), view, tab, title];
+    } catch {
+      // Not an address of ours: a stray % in it.
+      return null;
+    }
   }
   return null;
 }
