@@ -97,10 +97,12 @@ export async function refreshSession() {
 
 /** Logs in: by cookie where the server has cookie sessions, else by a header with every request. */
 export async function login(name, password) {
-  session.basic = null;
+  Object.assign(session, { basic: null, name: null });
   const answer = await send('POST', '_session', { body: { name, password } });
   if (answer.status === 401) throw new ApiError(401, { error: 'Name or password is incorrect.' });
-  if (!answer.ok) {
+  if (answer.ok) await refreshSession();
+  // No cookies there, or one that the browser did not keep (it wants TLS, say).
+  if (!session.name) {
     const bytes = new TextEncoder().encode(`${name}:${password}`);
     session.basic = `Basic ${btoa(String.fromCharCode(...bytes))}`;
     const tried = await send('GET', '_session');

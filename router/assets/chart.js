@@ -138,7 +138,7 @@ function tabulate(table, head, rows) {
 export function reignChart({ title, note, windowMs }) {
   const key = (style, text) => h('li', {}, svg('svg', { class: 'swatch', viewBox: '0 0 24 12', width: 24, height: 12, 'aria-hidden': 'true' }, style), text);
   const legend = h('ul', { class: 'legend' },
-    key(svg('rect', { class: 'reign even', width: 24, height: 12, rx: 3 }), 'a primary'),
+    key(svg('rect', { class: 'reign place0', width: 24, height: 12, rx: 3 }), 'a primary (a colour a node)'),
     key(svg('rect', { class: 'reign none', width: 24, height: 12, rx: 3 }), 'none'),
     key(svg('path', { class: 'election', d: 'M12 0 L17 6 L12 12 L7 6 Z' }), 'an election'));
   const { element, picture, table, details, width } = frame({ title, note, legend });
@@ -154,7 +154,7 @@ export function reignChart({ title, note, windowMs }) {
     lanes.forEach(([shard, list], lane) => {
       const top = MARGIN.top + lane * LANE_HEIGHT;
       parts.push(svg('text', { class: 'axis', x: MARGIN.left - 8, y: top + 20, 'text-anchor': 'end' }, `shard ${shard}`));
-      list.forEach((reign, n) => parts.push(...drawnReign(reign, n, x, top)));
+      for (const reign of list) parts.push(...drawnReign(reign, x, top));
     });
     picture.replaceChildren(...parts);
     const elections = lanes.flatMap(([, list]) => list).filter((reign) => reign.elected).length;
@@ -170,9 +170,9 @@ export function reignChart({ title, note, windowMs }) {
   return { element, draw };
 }
 
-function drawnReign(reign, n, x, top) {
+function drawnReign(reign, x, top) {
   const [from, to] = [x(reign.from), x(reign.to)];
-  const style = reign.node === null ? 'none' : n % 2 ? 'odd' : 'even';
+  const style = reign.node === null ? 'none' : `place${reign.place % 3}`;
   // However short: a second without a primary must not be too thin to be seen.
   const wide = Math.max(to - from, 3);
   const text = reign.node === null ? 'none' : reign.node;

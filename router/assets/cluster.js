@@ -157,6 +157,7 @@ function cardOf({ node, shard: id }) {
   const facts = Object.fromEntries(['term', 'applied', 'lag', 'heard'].map((key) => [key, h('dd', {})]));
   const promote = h('button', { type: 'button', class: 'small', onclick: () => askPromote(now, node) }, 'Promote');
   const drain = h('button', { type: 'button', class: 'small', onclick: () => askDrain(node) }, 'Drain');
+  const again = h('button', { type: 'button', class: 'small', onclick: () => askLeadAgain(node) }, 'Lead again');
   const meter = h('div', { class: 'meter', 'aria-hidden': 'true' }, h('div', { class: 'fill' }));
   const fact = (name, key, title) => h('div', { title }, h('dt', {}, name), facts[key]);
   const element = h('li', { class: 'card', data: { shard: id, node } },
@@ -167,9 +168,10 @@ function cardOf({ node, shard: id }) {
       fact('lag', 'lag', 'Entries committed in the replica set and not applied here, and how old what it has is'),
       fact('heard', 'heard', 'When it last heard its primary; the primary: when a majority last answered it')),
     meter, reason,
-    h('div', { class: 'card-foot' }, health, promote, drain));
+    h('div', { class: 'card-foot' }, health, promote, drain, again));
   promote.setAttribute('aria-label', `Promote ${node} to primary of shard ${id}`);
   drain.setAttribute('aria-label', `Drain ${node}: hand over what it leads`);
+  again.setAttribute('aria-label', `Let ${node} lead again`);
   // Once, when a role has changed; never at the first look.
   element.addEventListener('animationend', () => element.classList.remove('changed'));
 
@@ -181,7 +183,7 @@ function cardOf({ node, shard: id }) {
     now = { shard, replica };
     setData(element, { role: shownRole, health: replica.health });
     setText(role, gone ? (replica.role === 'primary' ? 'Was primary' : `Was ${(ROLES[replica.role] ?? replica.role).toLowerCase()}`) : ROLES[replica.role] ?? replica.role);
-    setText(health, HEALTH[replica.health] ?? replica.health);
+    setText(health, `${HEALTH[replica.health] ?? replica.health}${replica.draining ? ', draining' : ''}`);
     setText(facts.term, count(replica.term));
     setText(facts.applied, `${count(replica.applied)} of ${count(Math.max(replica.last_index, replica.applied))}`);
     setText(facts.lag, gone ? 'not known' : lagOf(replica));
@@ -191,8 +193,9 @@ function cardOf({ node, shard: id }) {
     setText(reason, replica.reason ?? '');
     reason.hidden = !replica.reason;
     const leads = replica.role === 'primary' && !gone;
-    promote.hidden = leads || gone || replica.role !== 'replica';
-    drain.hidden = !leads;
+    promote.hidden = leads || gone || replica.role !== 'replica' || Boolean(replica.draining);
+    drain.hidden = !leads || Boolean(replica.draining);
+    again.hidden = gone || !replica.draining;
   }
   return { element, draw };
 }
@@ -233,6 +236,19 @@ function askDrain(node) {
       await drain(node, led);
       await seen(`${node} leads nothing`, (view) => !view.shards.some((shard) => shard.primary?.node === node || !shard.primary));
       notify(`${node} leads nothing now.`);
+    },
+  });
+}
+
+function askLeadAgain(node) {
+  ask({
+    title: `Let ${node} lead again?`,
+    body: ['It was drained: it gives away what it leads, and does not stand for election. It takes no shard back by itself.'],
+    label: 'Lead again',
+    action: async () => {
+      await request('POST', 'v1/_replication/drain', { body: { node, drain: false } });
+      await seen(`${node} may lead`, (view) => !view.replicas.some((replica) => replica.node === node && replica.draining));
+      notify(`${node} may lead again.`);
     },
   });
 }

@@ -5,7 +5,7 @@ import { plural } from './format.js';
 /** Shards with their replicas, who leads, and what is wrong. */
 export function understand(state) {
   const reachable = new Map(state.nodes.map((node) => [node.node, node.reachable]));
-  const wanted = new Map((state.shards ?? []).map((shard) => [shard.id, shard.replicas]));
+  const wanted = new Map((state.shards ?? []).map(({ shard, replicas }) => [shard, replicas]));
   for (const row of state.replicas) if (!wanted.has(row.shard)) wanted.set(row.shard, []);
   const shards = [...wanted].sort(([a], [b]) => a - b).map(([id, nodes]) => shardOf(id, nodes, state.replicas, reachable));
   const replicas = shards.flatMap((shard) => shard.replicas);
@@ -20,8 +20,11 @@ export function understand(state) {
   };
 }
 
-function shardOf(id, nodes, rows, reachable) {
+function shardOf(id, placed, rows, reachable) {
   const own = rows.filter((row) => row.shard === id);
+  // A replica set may have changed since the cluster file was written; its primary knows.
+  const told = own.filter((row) => row.role === 'primary' && row.voters?.length).sort((a, b) => b.term - a.term)[0];
+  const nodes = told ? [...told.voters, ...(told.learners ?? [])].map((member) => member.node) : placed;
   const never = nodes.filter((node) => !own.some((row) => row.node === node)).map((node) => unheard(id, node, reachable.get(node)));
   const replicas = [...own, ...never].sort((a, b) => byName(a.node, b.node));
   const leading = replicas.filter((row) => row.role === 'primary' && row.health !== 'unreachable');
@@ -87,13 +90,16 @@ export function events(before, after, at) {
 /** Who has led each shard since when: lengthens the last reign, or begins the next. */
 export function reigns(known, view, at, keepFrom) {
   const next = new Map();
-  for (const { id, primary } of view.shards) {
+  for (const { id, primary, replicas } of view.shards) {
     const list = (known.get(id) ?? []).filter((reign) => reign.to >= keepFrom);
     const last = list.at(-1);
     const [node, term] = [primary?.node ?? null, primary?.term ?? null];
     if (last) last.to = at;
     if (!last || last.node !== node || (node !== null && last.term !== term)) {
-      list.push({ node, term, from: at, to: at, elected: Boolean(last) && node !== null });
+      // The same primary in the same term was only out of sight.
+      const before = list.findLast((reign) => reign.node !== null);
+      const elected = node !== null && list.length > 0 && term !== before?.term;
+      list.push({ node, term, place: replicas.indexOf(primary), from: at, to: at, elected });
     }
     next.set(id, list);
   }

@@ -56,7 +56,7 @@ def pure_parts_are_right(page):
     alarms = page.module("state.js", """
         const row = (node, role, health, term) => ({shard: 0, node, role, health, term, committed: 5, applied: 5, last_index: 5, lag_entries: 0, lag_ms: 0});
         const nodes = (gone) => ['n1', 'n2', 'n3'].map((node) => ({node, reachable: !gone.includes(node)}));
-        const state = (gone, replicas) => m.understand({cluster: 'c', shards: [{id: 0, replicas: ['n1', 'n2', 'n3']}], nodes: nodes(gone), replicas});
+        const state = (gone, replicas) => m.understand({cluster: 'c', shards: [{shard: 0, replicas: ['n1', 'n2', 'n3']}], nodes: nodes(gone), replicas});
         const before = state(['n3'], [row('n1', 'primary', 'ok', 1), row('n2', 'replica', 'ok', 1)]);
         const after = state(['n1', 'n3'], [row('n1', 'primary', 'unreachable', 1), row('n2', 'candidate', 'ok', 2)]);
         return [before.shards[0].primary.node, before.replicas.length, before.healthy, after.led, after.alarms.map((alarm) => alarm.text),
@@ -66,6 +66,29 @@ def pure_parts_are_right(page):
     assert "Shard 0 has no primary: 1 of 3 replicas answer, 2 are needed" in alarms[4][0], alarms
     assert alarms[4][1].startswith("n1, n3 do not answer"), alarms
     assert alarms[5] == ["Shard 0 has lost its primary n1", "n1 does not answer (shard 0)"], alarms
+
+
+def reigns_tell_elections_from_losing_sight(page):
+    reigns = page.module("state.js", """
+        const view = (node, term) => {
+            const replicas = ['n1', 'n2'].map((name) => ({node: name, term}));
+            return {shards: [{id: 0, replicas, primary: replicas.find((one) => one.node === node) ?? null}]};
+        };
+        const looks = [['n1', 1], ['n1', 1], [null, 1], ['n1', 1], [null, 1], ['n2', 2], ['n2', 3]];
+        let known = new Map();
+        looks.forEach(([node, term], at) => { known = m.reigns(known, view(node, term), at, 0); });
+        const all = known.get(0).map((reign) => [reign.node, reign.term, reign.from, reign.to, reign.elected]);
+        return [all, m.reigns(known, view('n2', 3), 9, 6).get(0).map((reign) => reign.from)];
+    """)
+    wanted = [
+        ["n1", 1, 0, 2, False],
+        [None, None, 2, 3, False],
+        ["n1", 1, 3, 4, False],
+        [None, None, 4, 5, False],
+        ["n2", 2, 5, 6, True],
+        ["n2", 3, 6, 9, True],
+    ]
+    assert reigns == [wanted, [5, 6]], reigns
 
 
 def files_are_kept_and_asked_about(page):
@@ -94,7 +117,7 @@ def main():
         try:
             page = Page(f"http://127.0.0.1:{port}")
             page.until("the server answers", lambda: server.poll() is None and socket.create_connection(("127.0.0.1", port), 1).close() is None)
-            return run(page, [nobody_has_to_log_in, pure_parts_are_right, files_are_kept_and_asked_about])
+            return run(page, [nobody_has_to_log_in, pure_parts_are_right, reigns_tell_elections_from_losing_sight, files_are_kept_and_asked_about])
         finally:
             server.kill()
             server.wait()

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use axum::body::Body;
-use common::config::ShardEntry;
 use common::ids::{Index, NodeId, ShardId, Term};
 use common::state::{Campaign, ReplicaState, Role};
 use futures::TryStreamExt;
@@ -19,9 +18,8 @@ use crate::cluster::NodeRow;
 #[derive(Debug, Serialize)]
 struct State {
     cluster: String,
-    /// Where the replicas should be: one that never answered has no row below.
-    shards: Vec<ShardEntry>,
     nodes: Vec<Node>,
+    shards: Vec<Shard>,
     replicas: Vec<Row>,
 }
 
@@ -29,6 +27,13 @@ struct State {
 struct Node {
     node: NodeId,
     reachable: bool,
+}
+
+/// One shard, as the cluster file places it: a replica that never answered has no row.
+#[derive(Debug, Serialize)]
+struct Shard {
+    shard: ShardId,
+    replicas: Vec<NodeId>,
 }
 
 /// One replica.
@@ -58,8 +63,8 @@ pub(super) async fn state(call: &Call) -> Answer {
     let config = &call.app.config;
     let state = State {
         cluster: config.name.clone(),
-        shards: config.shard.clone(),
         replicas: replicas(&rows, config.replication.max_replication_lag_ms),
+        shards: config.shard.iter().map(|entry| Shard { shard: entry.id, replicas: entry.replicas.clone() }).collect(),
         nodes: rows.into_iter().map(|row| Node { node: row.node, reachable: row.reachable }).collect(),
     };
     let body = serde_json::to_vec(&state).map_err(|_| Error::Internal("the state cannot be shown"))?;
