@@ -8,6 +8,8 @@ import { login } from './api.js';
  * action runs the dialog stays, and it says what went wrong if the action fails.
  */
 export function ask({ title, body, label, danger = false, typed = null, action }) {
+  // One question at a time: an older one that was not answered is taken for a no.
+  document.querySelector('dialog.question')?.close();
   return new Promise((resolve) => {
     let done = false;
     const said = h('p', { class: 'problem', role: 'alert', hidden: true });
@@ -37,7 +39,7 @@ export function ask({ title, body, label, danger = false, typed = null, action }
     const paragraphs = body.map((text) => h('p', {}, text));
     const dialog = h(
       'dialog',
-      { 'aria-labelledby': 'dialog-title', onclose: () => { dialog.remove(); resolve(done); } },
+      { class: 'question', 'aria-labelledby': 'dialog-title', onclose: () => { dialog.remove(); resolve(done); } },
       h('form', { onsubmit: submit },
         h('h2', { id: 'dialog-title' }, title),
         paragraphs,

@@ -4,7 +4,7 @@ import { logout, onLost, refreshSession, who } from './api.js';
 import { changes } from './changes.js';
 import { cluster } from './cluster.js';
 import { databases } from './databases.js';
-import { enter } from './dialogs.js';
+import { ask, enter } from './dialogs.js';
 import { editor } from './document.js';
 import { documents } from './documents.js';
 import { problem, setData, setText } from './dom.js';
@@ -31,9 +31,15 @@ function show() {
   const hash = location.hash.replace(/^#\/?/u, '') || 'cluster';
   if (hash === shown) return;
   const unsaved = main.querySelector('[data-unsaved="true"]');
-  // The one question asked in the browser's own words: it must be answered before the view is gone.
-  if (unsaved && !window.confirm('What you have written is not saved. Leave it?')) {
+  if (unsaved) {
     history.replaceState(null, '', `#/${shown}`);
+    ask({
+      title: 'Leave without saving?',
+      body: ['What you have written is not saved, and will be gone.'],
+      label: 'Leave',
+      danger: true,
+      action: () => { unsaved.dataset.unsaved = false; },
+    }).then((leaves) => { if (leaves) location.hash = `#/${hash}`; });
     return;
   }
   const first = shown === null;

@@ -162,6 +162,10 @@ def a_conflict_is_shown_and_nothing_is_lost(page):
     assert "3.75" in page.all("textarea")[0].get_attribute("value"), "what was typed is still there"
     page.picture("conflict")
     page.readable("conflict")
+    page.go("#/databases")
+    page.sees("Leave without saving?", "dialog")
+    page.click("dialog button", "Cancel")
+    assert page.text("h1") == DOC, "still here"
     page.click(".conflict button", "Keep mine, on top of the current one")
     page.click("button[type=submit]")
     page.sees("revision 4-", ".head")

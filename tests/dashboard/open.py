@@ -86,7 +86,7 @@ def reigns_tell_elections_from_losing_sight(page):
         ["n1", 1, 3, 4, False],
         [None, None, 4, 5, False],
         ["n2", 2, 5, 6, True],
-        ["n2", 3, 6, 9, True],
+        ["n2", 3, 6, 6, True],
     ]
     assert reigns == [wanted, [5, 6]], reigns
 
