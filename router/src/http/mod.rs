@@ -12,6 +12,7 @@ mod bulk;
 mod bulk_get;
 mod call;
 mod changes;
+mod dashboard;
 mod databases;
 mod db_updates;
 mod doc;
@@ -97,6 +98,10 @@ async fn others(call: Call, target: Target, method: Method, body: Body) -> Answe
     let allow = target.allow();
     match target {
         Target::Server(server) => on_server(call, server, method, body).await,
+        Target::Dashboard(file) => match method {
+            Method::GET => dashboard::file(&call, &file),
+            _ => Err(Error::Method(allow)),
+        },
         Target::Part(db, part) => match part.takes(&method) {
             true => on_part(call, db, part, method, body).await,
             false => Err(Error::Method(allow)),

@@ -34,7 +34,7 @@ struct Node {
     disk_free_bytes: Option<u64>,
 }
 
-/// One shard, as the cluster file places it.
+/// One shard, as the cluster file places it: a replica that never answered has no row.
 #[derive(Debug, Serialize)]
 struct Shard {
     shard: ShardId,

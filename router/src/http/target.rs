@@ -11,6 +11,8 @@ use percent_encoding::percent_decode_str;
 pub(crate) enum Target {
     /// The server or the cluster as a whole.
     Server(Server),
+    /// The dashboard: a file of it, by name; empty for its page.
+    Dashboard(String),
     /// A database.
     Db(DbName),
     /// A database under a name that none can have.
@@ -154,6 +156,7 @@ impl Target {
             "" => Target::Server(Server::Root),
             "v1" if rest.starts_with("_replication/") => replication(&rest["_replication/".len()..]),
             "_replication" => replication(rest),
+            "_utils" => Target::Dashboard(rest.to_owned()),
             _ => server(first, rest).unwrap_or_else(|| in_db(&decode(first), rest)),
         }
     }
@@ -162,6 +165,7 @@ impl Target {
     pub(crate) fn route(&self) -> &'static str {
         match self {
             Target::Server(server) => server.route(),
+            Target::Dashboard(_) => "/_utils/{file}",
             Target::Db(_) | Target::BadDb(_) => "/{db}",
             Target::Part(_, part) => part.route(),
             Target::Doc(..) | Target::BadDoc(..) => "/{db}/{doc}",
@@ -177,6 +181,7 @@ impl Target {
     pub(crate) fn allow(&self) -> &'static str {
         match self {
             Target::Server(server) => server.allow(),
+            Target::Dashboard(_) => "GET,HEAD",
             Target::Db(_) | Target::BadDb(_) => "DELETE,GET,HEAD,POST",
             Target::Part(_, part) => part.allow(),
             Target::Doc(..) | Target::BadDoc(..) => "DELETE,GET,HEAD,POST,PUT,COPY",
@@ -317,7 +322,7 @@ fn server(first: &str, rest: &str) -> Option<Target> {
             return Some(Target::Refused(Refused::NotImplemented));
         }
         "_search_analyze" | "_nouveau_analyze" => return Some(Target::Refused(Refused::Search)),
-        "_node" | "_restart" | "_utils" | "_config" => return Some(Target::Refused(Refused::Nothing)),
+        "_node" | "_restart" | "_config" => return Some(Target::Refused(Refused::Nothing)),
         _ => return None,
     };
     Some(if rest.is_empty() { Target::Server(server) } else { Target::Refused(Refused::Nothing) })
@@ -419,6 +424,7 @@ mod tests {
     fn shown(path: &str) -> String {
         match Target::parse(path) {
             Target::Server(server) => format!("server {server:?}"),
+            Target::Dashboard(file) => format!("dashboard {file:?}"),
             Target::Db(db) => format!("db {db}"),
             Target::BadDb(_) => "bad db".to_owned(),
             Target::Part(db, part) => format!("{db} {part:?}"),
@@ -440,6 +446,10 @@ mod tests {
             ("/", "server Root"),
             ("/_up", "server Up"),
             ("/_up/x", "refused Nothing"),
+            ("/_utils", "dashboard \"\""),
+            ("/_utils/", "dashboard \"\""),
+            ("/_utils/main.js", "dashboard \"main.js\""),
+            ("/_utils/../_up", "dashboard \"../_up\""),
             ("/v1/_replication/state", "server ReplicationState"),
             ("/_replication/wal", "server ReplicationWal"),
             ("/v1/_replication/vote", "refused Nothing"),

@@ -6,6 +6,7 @@
 //! `UPDATE=1` rewrites the answers in the script; the difference is then read by a person.
 
 mod cluster;
+mod dashboard;
 mod documents;
 mod mango;
 mod scatter;

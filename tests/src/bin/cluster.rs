@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use common::config::EngineKind;
+use common::config::{Admin, EngineKind};
 use harness::Result;
 use harness::cluster::Cluster;
 use harness::layout::Layout;
 
-/// Starts a cluster, runs a command with {urls} replaced by its routers' URLs, and prints what each process used.
+/// Starts a cluster, runs a command with {urls} replaced by its routers' URLs and {folder} by the folder of its files,
+/// and prints what each process used.
 /// Without a command it runs until Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(name = "cluster")]
@@ -28,6 +29,9 @@ struct Options {
     /// `fjall`, `sled` or `memory`.
     #[arg(long, default_value = "fjall")]
     engine: String,
+    /// Configures an admin called `admin` with this password; without it everybody on this machine is let in.
+    #[arg(long, value_name = "PASSWORD")]
+    admin: Option<String>,
     /// The command, behind `--`.
     #[arg(last = true)]
     command: Vec<String>,
@@ -58,6 +62,13 @@ async fn run(options: &Options) -> Result<ExitCode> {
         routers: options.routers,
         ..Layout::three(options.shards).engine(engine)
     };
+    let layout = match options.admin.clone() {
+        None => layout,
+        password => layout.tuned(move |config| {
+            let admin = Admin { name: "admin".to_owned(), password: password.clone(), password_file: None };
+            config.admin = Some(admin);
+        }),
+    };
     let mut cluster = Cluster::start(layout).await?;
     let urls: Vec<String> = cluster.routers().iter().map(|router| router.base().to_owned()).collect();
     let urls = urls.join(",");
@@ -66,7 +77,8 @@ async fn run(options: &Options) -> Result<ExitCode> {
         tokio::signal::ctrl_c().await?;
         return Ok(ExitCode::SUCCESS);
     };
-    let args = args.iter().map(|arg| arg.replace("{urls}", &urls));
+    let folder = cluster.folder().display().to_string();
+    let args = args.iter().map(|arg| arg.replace("{urls}", &urls).replace("{folder}", &folder));
     let status = tokio::process::Command::new(program).args(args).kill_on_drop(true).status().await?;
     for name in cluster.names() {
         let usage = cluster.process(&name).usage();

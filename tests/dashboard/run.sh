@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Tests the dashboard in a headless Chromium, on nine processes and two routers with an admin, and on the embedded mode
+# without one. Says "skipped: why" where there is no Chromium to test with.
+#
+#   tests/dashboard/run.sh
+#
+# HARNESS_PICTURES=DIR keeps pictures of the page, as it was at several points and where it failed.
+# PROFILE is cargo's for the servers.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+PROFILE="${PROFILE:-release}"
+
+skip() { echo "skipped: the dashboard in a browser: $*" && exit 0; }
+command -v chromium >/dev/null || skip "chromium is not installed"
+command -v chromedriver >/dev/null || skip "chromedriver is not installed"
+# Where several Pythons are installed, the system's has the packages.
+for python in python3 /usr/bin/python3 ""; do
+    [ -n "$python" ] || skip "python3-selenium is not installed"
+    if "$python" -c 'import selenium' 2>/dev/null; then break; fi
+done
+
+cargo build --quiet --profile "$PROFILE" --bins -p quorate-tests -p quorate-router -p quorate-shard-node
+folder="${CARGO_TARGET_DIR:-target}/$([ "$PROFILE" = dev ] && echo debug || echo "$PROFILE")"
+"$python" -B tests/dashboard/open.py "$folder/quorate-router"
+exec "$folder/cluster" --nodes 9 --shards 3 --routers 2 --admin "a password: ünsafe" \
+    -- "$python" -B tests/dashboard/nine.py '{urls}' '{folder}' "a password: ünsafe"
