@@ -53,9 +53,19 @@ pub fn decide(views: &[View], rules: &Rules) -> Option<Promotion> {
     // A draining node leads only if nobody else can: an entry that it alone has left may have been acknowledged.
     let votes = |last| present.iter().filter(|voter| voter.state.last <= last).count();
     let willing = able.iter().copied().filter(|view| !view.state.draining && votes(view.state.last) >= majority);
-    let best = willing.max_by_key(|view| rank(view)).or_else(|| able.iter().copied().max_by_key(|view| rank(view)))?;
+    let best = heir_of(&present, &able);
+    let best = best.or_else(|| willing.max_by_key(|view| rank(view)));
+    let best = best.or_else(|| able.iter().copied().max_by_key(|view| rank(view)))?;
     let promote = Promote { shard: best.state.shard, term: best.state.term, planned: false };
     Some(Promotion { node: best.state.node.clone(), promote })
+}
+
+/// The replica a quiet primary hands over to, if its log is as long as any: everybody else then asks the same one.
+fn heir_of<'a>(present: &[&View], able: &[&'a View]) -> Option<&'a View> {
+    let newest = present.iter().max_by_key(|view| view.state.last)?.state.last;
+    let primaries = present.iter().filter(|view| view.state.role == Role::Primary);
+    let heir = primaries.max_by_key(|view| view.state.term)?.state.heir.as_ref()?;
+    able.iter().copied().find(|view| view.state.node == *heir && view.state.last == newest)
 }
 
 /// Whom a primary whose node is drained should hand over to: the most advanced of the other voters that can serve, is
@@ -171,6 +181,19 @@ mod tests {
         wiped.state.voters.clear();
         assert_eq!(chosen(&[view(1, 3, 90, None), damaged, wiped.clone()]).as_deref(), Some("n1"));
         assert_eq!(chosen(&[gone(view(1, 3, 90, None)), view(2, 3, 90, None), wiped]), None);
+    }
+
+    #[test]
+    fn while_a_primary_hands_over_nobody_else_is_asked() {
+        let mut primary = view(1, 3, 90, None);
+        primary.state.role = Role::Primary;
+        assert_eq!(chosen(&[primary.clone(), view(2, 3, 90, None), view(3, 3, 90, None)]).as_deref(), Some("n2"));
+        primary.state.heir = Some(node(3));
+        assert_eq!(chosen(&[primary.clone(), view(2, 3, 90, None), view(3, 3, 90, None)]).as_deref(), Some("n3"));
+        let late = [primary.clone(), view(2, 3, 90, None), view(3, 3, 89, None)];
+        assert_eq!(chosen(&late).as_deref(), Some("n2"), "it lacks an entry that may be acknowledged");
+        let dead = [gone(primary), view(2, 3, 90, None), view(3, 3, 90, None)];
+        assert_eq!(chosen(&dead).as_deref(), Some("n2"), "nobody hands over any more");
     }
 
     fn draining(mut view: View) -> View {

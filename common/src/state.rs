@@ -81,6 +81,9 @@ pub struct ReplicaState {
     /// Whether its node is being drained: it gives away the lead and stands for election only if nobody else can.
     #[serde(default)]
     pub draining: bool,
+    /// To whom a primary is handing over: until that one leads it is quiet on purpose.
+    #[serde(default)]
+    pub heir: Option<NodeId>,
     /// What it takes on the disk.
     #[serde(default)]
     pub disk: DiskUse,
@@ -124,6 +127,7 @@ impl ReplicaState {
             learners: Vec::new(),
             engine: String::new(),
             draining: false,
+            heir: None,
             disk: DiskUse::default(),
         }
     }

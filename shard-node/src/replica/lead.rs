@@ -5,8 +5,8 @@
 //! to hand over if that is what was meant.
 
 use std::cmp::Reverse;
-use std::sync::Weak;
 use std::sync::atomic::Ordering;
+use std::sync::{PoisonError, Weak};
 
 use common::ids::{NodeId, RaftId};
 use common::state::{Campaign, Peer, Promote, Role};
@@ -66,6 +66,10 @@ impl Replica {
         }
     }
 
+    fn set_heir(&self, heir: Option<NodeId>) {
+        *self.heir.lock().unwrap_or_else(PoisonError::into_inner) = heir;
+    }
+
     /// Gives the lead to the most advanced other voter: takes no more writes, waits until it has everything, is quiet
     /// until the voters' leases have run out, and asks it to stand. Whatever fails, the monitor finds a primary.
     pub(crate) async fn hand_over(&self, to: Option<&NodeId>) {
@@ -83,6 +87,8 @@ impl Replica {
         let lease = self.config.replication.lease();
         let caught_up = self.group.caught_up(heir.raft_id, 0);
         if tokio::time::timeout(2 * lease, caught_up).await.is_ok() {
+            // Before it is quiet: who then misses a primary finds whom to ask.
+            self.set_heir(Some(heir.node.clone()));
             self.group.set_quiet(true);
             // A little longer than the lease: the last sign of life may still be on its way.
             tokio::time::sleep(lease + lease / 10).await;
@@ -95,6 +101,7 @@ impl Replica {
                 tracing::warn!(shard = %self.shard(), to = %heir.node, "nobody took over");
             }
             self.group.set_quiet(false);
+            self.set_heir(None);
         }
         self.closing.store(stopping, Ordering::Relaxed);
     }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use common::change::ChangesRequest;
 use common::command::Command;
 use common::config::Config;
-use common::ids::{Index, ShardId};
+use common::ids::{Index, NodeId, ShardId};
 use common::query::{Consistency, Query};
 use common::refusal::Refusal;
 use common::state::{DiskUse, ReplicaState, Role};
@@ -77,6 +77,8 @@ pub(crate) struct Replica {
     no_room: AtomicBool,
     /// The node's.
     draining: Arc<AtomicBool>,
+    /// To whom this primary is handing over.
+    heir: Mutex<Option<NodeId>>,
     /// What was measured last of what this replica takes on the disk.
     disk: Mutex<DiskUse>,
     tasks: Mutex<JoinSet<()>>,
@@ -168,6 +170,7 @@ impl Replica {
                 stood: AtomicU64::new(0),
                 no_room: AtomicBool::new(false),
                 draining: context.draining.clone(),
+                heir: Mutex::default(),
                 disk: Mutex::default(),
                 tasks: Mutex::new(tasks),
                 marker: Mutex::new(Some(marker)),
@@ -291,6 +294,7 @@ impl Replica {
             learners: status.learners,
             engine: self.group.engine().name().to_owned(),
             draining: self.is_draining(),
+            heir: self.heir.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             disk: self.disk_use(),
         }
     }
