@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use common::ids::{NodeId, ShardId};
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
@@ -16,6 +17,8 @@ use super::status::listed;
 
 /// Between two looks: a hand-over takes some 400 ms.
 const LOOK: Duration = Duration::from_millis(100);
+/// After this a hand-over that was begun has failed. Asking earlier would only disturb it.
+const HAND_OVER: Duration = Duration::from_secs(3);
 
 /// What a router answers to a promotion.
 #[derive(Debug, Deserialize)]
@@ -47,32 +50,59 @@ impl Moved {
     }
 }
 
-/// Asks a replica to stand for election, and waits until it leads.
+/// Asks a replica to stand for election until it leads.
+///
+/// On a busy machine a hand-over may miss its time, and terms may move on between looking and asking: such refusals are
+/// asked again.
 pub(super) async fn promote(
     router: &Router,
     output: &Output,
     shard: ShardId,
-    node: Option<NodeId>,
+    mut node: Option<NodeId>,
     patience: Duration,
 ) -> Result<Verdict, Error> {
+    if let Some(node) = &node {
+        let overview = router.overview().await?;
+        overview.require(node)?;
+        if overview.nodes.iter().any(|known| known.node == *node && known.draining) {
+            return Err(Error::Usage(format!("{node} is drained: `undrain {node}` first")));
+        }
+    }
     let began = Instant::now();
-    let asked = json!({ "shard": shard, "node": node });
-    let Promoted { node } = router.post("/v1/_replication/promote", &asked).await?;
+    loop {
+        let asked = json!({ "shard": shard, "node": node });
+        let refused = match router.post("/v1/_replication/promote", &asked).await {
+            Ok(Promoted { node: chosen }) => {
+                if let Some(led) = leads(router, shard, &chosen).await? {
+                    let (term, ms) = (led, millis(began.elapsed()));
+                    let value = json!({ "event": "leads", "shard": shard, "node": chosen, "term": term, "ms": ms });
+                    output.tell(&value, || format!("{chosen} leads shard {shard} in term {term}, after {ms} ms"))?;
+                    return Ok(Verdict::Good);
+                }
+                let why = format!("{chosen} was asked to lead shard {shard}, and does not after {:?}", began.elapsed());
+                node = Some(chosen);
+                Error::Unfinished(why)
+            }
+            Err(error @ Error::Refused { status: StatusCode::CONFLICT, .. }) => error,
+            Err(error) => return Err(error),
+        };
+        if began.elapsed() >= patience {
+            return Err(refused);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Waits for one hand-over; the term in which `node` leads then, if it does.
+async fn leads(router: &Router, shard: ShardId, node: &NodeId) -> Result<Option<u64>, Error> {
+    let began = Instant::now();
     loop {
         let overview = router.overview().await?;
-        if let Some(primary) = overview.primary(shard).filter(|primary| primary.node == node) {
-            let (term, ms) = (primary.term, millis(began.elapsed()));
-            let value = json!({ "event": "leads", "shard": shard, "node": node, "term": term, "ms": ms });
-            output.tell(&value, || format!("{node} leads shard {shard} in term {term}, after {ms} ms"))?;
-            return Ok(Verdict::Good);
+        if let Some(primary) = overview.primary(shard).filter(|primary| primary.node == *node) {
+            return Ok(Some(primary.term));
         }
-        if began.elapsed() >= patience {
-            let leads = match overview.primary(shard) {
-                Some(primary) => format!("{} leads it in term {}", primary.node, primary.term),
-                None => "it has no primary".to_owned(),
-            };
-            let why = format!("{node} was asked to lead shard {shard}, and does not after {patience:?}: {leads}");
-            return Err(Error::Unfinished(why));
+        if began.elapsed() >= HAND_OVER {
+            return Ok(None);
         }
         tokio::time::sleep(LOOK).await;
     }

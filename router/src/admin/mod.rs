@@ -118,6 +118,9 @@ enum Command {
         /// The node that was lost.
         #[arg(value_name = "NODE", value_parser = NodeId::parse)]
         node: NodeId,
+        /// Refused: a shard cannot be moved to a node of another id yet.
+        #[arg(long, value_name = "OTHER", value_parser = NodeId::parse)]
+        with: Option<NodeId>,
         /// Gives up waiting after so many seconds.
         #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
         timeout: u64,
@@ -192,7 +195,10 @@ impl Admin {
             }
             Command::Drain { node, timeout } => drain::drain(&router()?, &output, &node, seconds(timeout)).await,
             Command::Undrain { node } => drain::undrain(&router()?, &output, &node).await,
-            Command::Replace { node, timeout } => replace::replace(&router()?, &output, &node, seconds(timeout)).await,
+            Command::Replace { node, with: Some(other), .. } if other != node => Err(replace::moving(&node, &other)),
+            Command::Replace { node, timeout, .. } => {
+                replace::replace(&router()?, &output, &node, seconds(timeout)).await
+            }
             Command::Check { data } => files::check(&output, &data),
             Command::DumpWal { shard, from, data: Some(data), node, .. } => {
                 files::dump_folder(&output, &data, shard, node.as_ref(), from)

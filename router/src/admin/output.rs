@@ -14,10 +14,6 @@ impl Output {
         Self { json }
     }
 
-    pub(super) fn is_json(&self) -> bool {
-        self.json
-    }
-
     /// Prints one thing: `words` for people, `value` as a line of JSON for programs.
     pub(super) fn tell(&self, value: &impl Serialize, words: impl FnOnce() -> String) -> io::Result<()> {
         let mut line = match self.json {

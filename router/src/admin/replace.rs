@@ -116,6 +116,16 @@ struct Line<'a> {
     phase: &'a Phase,
 }
 
+/// Why a replica cannot be given to a node of another id.
+pub(super) fn moving(old: &NodeId, new: &NodeId) -> Error {
+    Error::Usage(format!(
+        "moving replicas from {old} to {new} is not there yet: the cluster file says which nodes host a shard, and a \
+         replica set does not let go of the voter of a node that is no longer in it. A new machine takes the old name: \
+         start a node called {old} on it with an empty folder, give its address in the cluster files, and run \
+         `replace {old}`."
+    ))
+}
+
 /// Watches the replicas of a node until all of them serve.
 pub(super) async fn replace(
     router: &Router,

@@ -249,6 +249,36 @@ async fn the_cluster_shows_its_replicas_log_and_metrics() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_drained_node_gives_away_what_it_leads_and_may_lead_again() {
+    let cluster = TestCluster::start(2, 3).await;
+    filled(&cluster, 20).await;
+    let drain = |drain| format!(r#"{{"node":"e1","drain":{drain}}}"#);
+    let answer = ok(&cluster, "POST", "/v1/_replication/drain", &drain(true)).await;
+    assert_eq!((&answer["node"], &answer["draining"]), (&Value::from("e1"), &Value::from(true)));
+    let until = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        let state = ok(&cluster, "GET", "/v1/_replication/state", "").await;
+        assert_eq!(state["nodes"][0]["draining"], true, "{state}");
+        assert_eq!(state["shards"][1]["replicas"], serde_json::json!(["e1", "e2", "e3"]));
+        let replicas = state["replicas"].as_array().expect("rows");
+        let primaries: Vec<&Value> = replicas.iter().filter(|row| row["role"] == "primary").collect();
+        if primaries.len() == 2 && primaries.iter().all(|row| row["node"] != "e1") {
+            let voters = primaries[0]["voters"].as_array().expect("voters");
+            assert!(voters.iter().any(|voter| voter["incarnation"] == primaries[0]["incarnation"]), "{state}");
+            break;
+        }
+        assert!(tokio::time::Instant::now() < until, "e1 still leads: {state}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let refused = cluster.ask(&Ask::new("POST", "/v1/_replication/promote", r#"{"shard":0,"node":"e1"}"#)).await;
+    assert_eq!(refused.response.status(), 409, "{}", refused.body);
+    let answer = ok(&cluster, "POST", "/v1/_replication/drain", &drain(false)).await;
+    assert_eq!(answer["draining"], false);
+    assert_eq!(get(&cluster, "/db/d0001").await.response.status(), 200);
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn head_is_get_without_its_body() {
     let cluster = TestCluster::start(1, 1).await;
     filled(&cluster, 3).await;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use common::config::EngineKind;
 use serde::Serialize;
 
-use super::{Error, is_aside, owner, replicas};
+use super::{Error, is_aside, owner, replicas, whole};
 use crate::raft::committed::{self, Committed};
 use crate::raft::snapshot;
 use crate::replica::identity::{DAMAGED, FILE, Identity};
@@ -112,6 +112,7 @@ impl Finding {
 
 /// Checks every replica at or under `data`.
 pub fn check(data: &Path) -> Result<Report, Error> {
+    let data = &whole(data)?;
     let named = data.file_name().and_then(|name| name.to_str()).is_some_and(is_aside);
     let folders = if named { vec![data.to_owned()] } else { replicas(data)? };
     let mut moved_aside = Vec::new();
@@ -349,5 +350,88 @@ fn fits(folder: &Path, log: &Summary, engine: &Folded, findings: &mut Vec<Findin
         let last = log.last.map_or(0, |last| last.index);
         let what = format!("the engine is at entry {at}, behind the log's last entry {last}: a snapshot was installed");
         findings.push(Finding::note(folder, None, what));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::ids::{ClusterId, NodeId, ShardId};
+    use openraft::EntryPayload;
+
+    use super::*;
+    use crate::raft::types::payload_bytes;
+    use crate::replica::identity::Home;
+    use crate::wal::{Entry, Options, Wal};
+
+    fn id(index: u64) -> LogId {
+        LogId { term: 1, leader: 7, index }
+    }
+
+    /// The folder of shard 2 on n1, with a log of five entries and an engine without any.
+    fn replica(data: &Path, kind: EngineKind) -> (Home, Wal) {
+        let home = Home::new(data, ClusterId::of("c"), &NodeId::parse("n1").expect("valid"), ShardId(2));
+        let identity = home.open().expect("made");
+        let options = Options { segment_bytes: 64 << 10, cache_bytes: 0 };
+        let wal = Wal::open(&home.dir().join("wal"), &owner(&identity), options).expect("opens");
+        let payload = payload_bytes(&EntryPayload::Blank);
+        let entries = (0..5).map(|index| Entry { id: id(index), payload: payload.clone() }).collect();
+        wal.append(entries, |outcome| outcome.expect("appended"));
+        let engine = home.dir().join("engine");
+        let boot_id = boot::boot_id().expect("on Linux");
+        let (marker, _) = boot::start(&engine, storage::crash_safe(kind), &boot_id).expect("marked");
+        storage::open(kind, &engine, 1 << 20).expect("opens").flush().expect("flushed");
+        marker.clean().expect("marked");
+        (home, wal)
+    }
+
+    fn found(data: &Path) -> Vec<(bool, String)> {
+        let report = check(data).expect("looked at");
+        let all = report.replicas.into_iter().flat_map(|replica| replica.findings);
+        all.map(|finding| (finding.damage, finding.what)).collect()
+    }
+
+    #[test]
+    fn a_sound_replica_of_either_engine_says_what_it_holds() {
+        for (kind, name) in [(EngineKind::Fjall, "fjall"), (EngineKind::Sled, "sled")] {
+            let data = tempfile::tempdir().expect("a temporary folder");
+            let (_, wal) = replica(data.path(), kind);
+            assert!(matches!(check(data.path()), Err(Error::InUse(_))), "its log is open");
+            wal.close().expect("closes");
+            let report = check(data.path()).expect("looked at");
+            assert!(report.is_sound(), "{report:?}");
+            let [checked] = &report.replicas[..] else { panic!("{report:?}") };
+            let log = checked.log.as_ref().expect("a log");
+            assert_eq!((log.first, log.last, log.last_term), (Some(0), Some(4), Some(1)));
+            assert_eq!(checked.engine.as_ref().expect("an engine").kind, name);
+        }
+    }
+
+    #[test]
+    fn a_log_that_begins_behind_the_engine_is_damage() {
+        let data = tempfile::tempdir().expect("a temporary folder");
+        let (_, wal) = replica(data.path(), EngineKind::Fjall);
+        wal.purge(id(3), |outcome| outcome.expect("purged"));
+        wal.close().expect("closes");
+        let what = "the log begins behind entry 3, and the engine ends at entry 0";
+        assert_eq!(found(data.path()), [(true, what.to_owned())]);
+    }
+
+    #[test]
+    fn a_folder_of_another_node_and_one_without_a_log_are_named() {
+        let data = tempfile::tempdir().expect("a temporary folder");
+        let (home, wal) = replica(data.path(), EngineKind::Fjall);
+        wal.close().expect("closes");
+        drop(wal);
+        fs::rename(data.path().join("n1"), data.path().join("n2")).expect("renamed");
+        let what = "it is the folder of node n1, shard 2, and lies where another one's should";
+        assert_eq!(found(data.path()), [(true, what.to_owned())]);
+        fs::rename(data.path().join("n2"), data.path().join("n1")).expect("renamed");
+        fs::remove_dir_all(home.dir().join("wal")).expect("removed");
+        assert_eq!(found(data.path()), [(true, "the log is missing".to_owned())]);
+        home.mark_damaged("bit rot").expect("marked");
+        home.open().expect("made anew");
+        let report = check(data.path()).expect("looked at");
+        assert_eq!(report.moved_aside.len(), 1, "{report:?}");
+        assert!(matches!(check(&data.path().join("n1/nothing")), Err(Error::Io { .. })));
     }
 }

@@ -1,7 +1,7 @@
 //! A replica's log as JSON, record by record, with the place of each.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 use common::ids::{NodeId, ShardId};
@@ -51,7 +51,7 @@ pub fn dump(wanted: &Wanted<'_>, mut each: impl FnMut(&Value) -> io::Result<()>)
         line["bytes"] = json!(found.len);
         failed = each(&line).err();
     };
-    let damage = wal::scan(&dir, visit).map_err(|error| Error::Io { path: PathBuf::new(), reason: error.to_string() });
+    let damage = wal::scan(&dir, visit).map_err(|error| Error::Io { path: dir.clone(), reason: error.to_string() });
     if let Some(error) = failed {
         return Err(Error::Output(error));
     }

@@ -61,6 +61,11 @@ impl Error {
     }
 }
 
+/// `data` with its whole path: a replica's folder says by its name and its parent's whose it should be.
+fn whole(data: &Path) -> Result<PathBuf, Error> {
+    fs::canonicalize(data).map_err(|error| Error::io(data, &error))
+}
+
 /// The folders of replicas at or under `data`, sorted: that of a replica, of a node, or of all nodes of a process.
 fn replicas(data: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut found = Vec::new();
@@ -98,7 +103,7 @@ fn folders(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 
 /// The folder of the one replica of `shard` at or under `data`; `node` tells several apart.
 fn replica_of(data: &Path, shard: ShardId, node: Option<&NodeId>) -> Result<PathBuf, Error> {
-    let named = format!("shard-{shard}");
+    let (data, named) = (&whole(data)?, format!("shard-{shard}"));
     // A folder moved aside is looked at when it is named.
     let aside = data.file_name().and_then(|name| name.to_str()).is_some_and(is_aside);
     let all = if aside { vec![data.to_owned()] } else { replicas(data)? };
