@@ -1,7 +1,7 @@
 // One database: its documents in ranges of their ids, page after page.
 
 import { dbPath, partPath, request } from './api.js';
-import { field, h, problem } from './dom.js';
+import { field, h } from './dom.js';
 import { bytes, count, plural } from './format.js';
 import { preview } from './json.js';
 
@@ -75,6 +75,6 @@ async function describe(db, facts, signal) {
       `${plural(info.cluster.q, 'shard')} × ${info.cluster.n} replicas`,
     ].join(' · ');
   } catch (error) {
-    if (!signal.aborted) facts.replaceWith(problem(error));
+    if (!signal.aborted) facts.textContent = error.message;
   }
 }

@@ -67,7 +67,7 @@ function findForm(db, result, signal) {
         whole ? documentTable(db, answer.docs) : h('pre', { class: 'mono', tabindex: 0 }, pretty(JSON.stringify(answer.docs))),
         more && h('div', { class: 'pager' }, h('button', { type: 'button', onclick: () => ask(answer.bookmark) }, 'Next page')));
     } catch (error) {
-      if (!signal.aborted) result.replaceChildren(problem(error));
+      if (!signal.aborted) result.replaceChildren(problem(error, () => ask(bookmark)));
     }
     check();
   };
@@ -87,7 +87,7 @@ function rangeForm(db, result, signal) {
         page.docs.length ? documentTable(db, page.docs) : h('p', { class: 'empty' }, 'No document has an id in this range.'),
         page.next && h('div', { class: 'pager' }, h('button', { type: 'button', onclick: () => ask(page.next) }, 'Next page')));
     } catch (error) {
-      if (!signal.aborted) result.replaceChildren(problem(error));
+      if (!signal.aborted) result.replaceChildren(problem(error, () => ask(start)));
     }
   };
   ask();
