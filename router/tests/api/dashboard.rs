@@ -66,6 +66,9 @@ async fn the_state_tells_where_replicas_should_be() {
     let cluster = TestCluster::start(2, 1).await;
     let answered = cluster.ask(&get("/v1/_replication/state")).await;
     let state: serde_json::Value = serde_json::from_str(&answered.body).expect("JSON");
-    assert_eq!(state["shards"], serde_json::json!([{"shard": 0, "replicas": ["e1"]}, {"shard": 1, "replicas": ["e1"]}]));
+    assert_eq!(
+        state["shards"],
+        serde_json::json!([{"shard": 0, "replicas": ["e1"]}, {"shard": 1, "replicas": ["e1"]}])
+    );
     cluster.end().await;
 }
