@@ -90,6 +90,12 @@ export async function request(method, path, options) {
   return JSON.parse(await requestText(method, path, options));
 }
 
+/** The same; numbers that would lose digits stay as they are written, to be shown (where the browser knows how). */
+export async function requestExactly(method, path, options) {
+  const exact = (_, value, context) => (typeof value === 'number' && JSON.rawJSON && String(value) !== context.source ? JSON.rawJSON(context.source) : value);
+  return JSON.parse(await requestText(method, path, options), exact);
+}
+
 function parsed(text) {
   try {
     return JSON.parse(text);

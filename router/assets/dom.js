@@ -24,6 +24,12 @@ function filled(element, props, children) {
   return element;
 }
 
+/** Replaces what is in an element; `false` and `null` are nothing, as above. */
+export function refill(element, ...children) {
+  element.replaceChildren();
+  return filled(element, {}, children);
+}
+
 /** Sets an element's text if it is another one: screen readers and selections are left alone otherwise. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;

@@ -242,6 +242,7 @@ def documents_are_browsed_in_pages_and_ranges(page):
     page.sees(DOC, ".documents")
     page.sees("61 documents", ".head")
     page.sees("<b>bold</b>", ".documents")
+    page.sees('"price":3.75,"big":12345678901234567890', ".documents")
     page.click("a", "Next page")
     page.until("the second page", lambda: page.text(".documents tbody th").startswith("row-024"))
     page.fill("input[name=from]", "row-010")
@@ -263,6 +264,7 @@ def queries_are_answered_or_ranges_are(page):
         page.fill("input[name=from]", "row-057")
         page.press(Keys.ENTER)
     page.until("three rows", lambda: len(page.all(".documents tbody tr")) == 3)
+    page.readable("query")
     page.picture("query")
 
 

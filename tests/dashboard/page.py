@@ -61,6 +61,15 @@ return [...document.querySelectorAll('button, a, input, select, textarea, [role=
 """
 
 
+# Values of the script that were shown as text.
+STRAY = """
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+const stray = [];
+while (walker.nextNode()) if (/^(null|false|undefined|NaN|\\[object .*\\])$/.test(walker.currentNode.data.trim())) stray.push(walker.currentNode.parentElement.outerHTML.slice(0, 200));
+return stray;
+"""
+
+
 class Page:
     """One browser window on the dashboard of one router."""
 
@@ -187,13 +196,15 @@ class Page:
     # What must hold all the time
 
     def sound(self, where):
-        """No error in the console, nothing against the policy, nothing nameless, nothing wider than the window."""
+        """No error in the console, nothing against the policy, nothing nameless, nothing stray, nothing wider."""
         self.noted += self.driver.get_log("browser")
         wrong = [entry["message"] for entry in self.noted if entry["level"] in ("SEVERE", "WARNING") and not EXPECTED.match(entry["message"])]
         assert not wrong, f"{where}: console: {wrong}"
         assert self.script("return window.violations") == [], f"{where}: {self.script('return window.violations')}"
         nameless = self.script(NAMELESS)
         assert not nameless, f"{where}: without a name: {nameless}"
+        stray = self.script(STRAY)
+        assert not stray, f"{where}: shown as text: {stray}"
         wide, window = self.script("return [document.documentElement.scrollWidth, innerWidth]")
         assert wide <= window, f"{where}: {wide} pixels wide in a window of {window}"
 
