@@ -15,6 +15,11 @@ export class ApiError extends Error {
     Object.assign(this, { name: 'ApiError', status, error: body.error, reason: body.reason });
   }
 
+  /** Whether a write may have taken effect all the same. */
+  get unknown() {
+    return this.status === 0 || this.error === 'unknown_outcome';
+  }
+
   /** Whether the user may not do this, whoever they are now. */
   get denied() {
     return this.status === 401 || this.status === 403;
@@ -40,7 +45,12 @@ export function docPath(db, id) {
   return `${dbPath(db)}/${prefix ?? ''}${encodeURIComponent(name)}`;
 }
 
-async function send(method, path, { query = {}, body, signal, timeout = PATIENCE_MS } = {}) {
+/** A name for an edit, so that it may be sent again. */
+export function freshKey() {
+  return Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(16).padStart(8, '0')).join('');
+}
+
+async function send(method, path, { query = {}, body, key, signal, timeout = PATIENCE_MS } = {}) {
   const url = new URL(path, ROOT);
   for (const [name, value] of Object.entries(query)) {
     if (value !== undefined && value !== null) url.searchParams.set(name, value);
@@ -48,6 +58,7 @@ async function send(method, path, { query = {}, body, signal, timeout = PATIENCE
   const headers = { accept: 'application/json' };
   if (session.basic) headers.authorization = session.basic;
   if (body !== undefined) headers['content-type'] = 'application/json';
+  if (key) headers['idempotency-key'] = key;
   const signals = [AbortSignal.timeout(timeout), ...(signal ? [signal] : [])];
   const text = typeof body === 'string' || body === undefined ? body : JSON.stringify(body);
   try {
@@ -77,6 +88,12 @@ export async function requestText(method, path, options = {}) {
 /** The same, parsed. */
 export async function request(method, path, options) {
   return JSON.parse(await requestText(method, path, options));
+}
+
+/** The same; numbers that would lose digits stay as they are written, to be shown (where the browser knows how). */
+export async function requestExactly(method, path, options) {
+  const exact = (_, value, context) => (typeof value === 'number' && JSON.rawJSON && String(value) !== context.source ? JSON.rawJSON(context.source) : value);
+  return JSON.parse(await requestText(method, path, options), exact);
 }
 
 function parsed(text) {

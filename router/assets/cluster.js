@@ -185,7 +185,7 @@ function cardOf({ node, shard: id }) {
     setText(role, gone ? (replica.role === 'primary' ? 'Was primary' : `Was ${(ROLES[replica.role] ?? replica.role).toLowerCase()}`) : ROLES[replica.role] ?? replica.role);
     setText(health, `${HEALTH[replica.health] ?? replica.health}${replica.draining ? ', draining' : ''}`);
     setText(facts.term, count(replica.term));
-    setText(facts.applied, `${count(replica.applied)} of ${count(Math.max(replica.last_index, replica.applied))}`);
+    setText(facts.applied, replica.last_index > replica.applied ? `${count(replica.applied)} of ${count(replica.last_index)}` : count(replica.applied));
     setText(facts.lag, gone ? 'not known' : lagOf(replica));
     setText(facts.heard, gone || replica.heard_ms === null ? '–' : `${span(replica.heard_ms)} ago`);
     const head = Math.max(...shard.replicas.map((one) => one.committed), 1);

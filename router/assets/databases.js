@@ -91,6 +91,15 @@ function rowOf({ key, info }) {
   return row;
 }
 
+/** Tried again after an answer that did not come, it may be gone already, which is as good. */
+async function deleteUnlessGone(db) {
+  try {
+    await request('DELETE', dbPath(db));
+  } catch (error) {
+    if (error.status !== 404) throw error;
+  }
+}
+
 async function remove(db, info, row) {
   const deleted = await ask({
     title: `Delete the database ${db}?`,
@@ -98,7 +107,7 @@ async function remove(db, info, row) {
     label: 'Delete database',
     danger: true,
     typed: db,
-    action: () => request('DELETE', dbPath(db)),
+    action: () => deleteUnlessGone(db),
   });
   if (deleted) {
     row.remove();

@@ -1,8 +1,8 @@
 // One document: its JSON to edit, its revisions and conflicts. The text is kept as it is typed: numbers keep their digits.
 
-import { dbPath, docPath, request, requestText } from './api.js';
+import { dbPath, docPath, freshKey, request, requestText } from './api.js';
 import { ask } from './dialogs.js';
-import { field, h, notify, setText } from './dom.js';
+import { field, h, notify, problem, setText } from './dom.js';
 import { docHref } from './documents.js';
 import { flaw, pretty, withMember } from './json.js';
 
@@ -25,6 +25,8 @@ export async function editor(root, { args: [db, id], options }, signal) {
 
 function formOf(db, id, oldRev, facts) {
   let saved = BLANK;
+  /** The edit's name: saved again after an answer that did not come, it takes effect once. */
+  let edit = { text: null, key: null };
   const ident = id ? null : h('input', { name: 'id', autocomplete: 'off', spellcheck: 'false', autocapitalize: 'off' });
   const text = h('textarea', { name: 'doc', class: 'mono', spellcheck: 'false', rows: 22, 'aria-describedby': 'flaw', readonly: Boolean(oldRev), value: BLANK });
   const wrong = h('p', { class: 'flaw', id: 'flaw', 'aria-live': 'polite' });
@@ -82,9 +84,11 @@ function formOf(db, id, oldRev, facts) {
       if (signal?.aborted) return;
       text.hidden = true;
       save.disabled = true;
-      clash.replaceChildren(h('p', { class: 'problem' }, error.status === 404 ? `There is no such document${error.reason === 'deleted' ? ' any more: it is deleted' : ''}.` : error.message));
+      const gone = `There is no such document${error.reason === 'deleted' ? ' any more: it is deleted' : ''}.`;
+      clash.replaceChildren(error.status === 404 ? problem(gone) : problem(error, () => load(signal)));
       return;
     }
+    text.hidden = false;
     const rev = JSON.parse(text.value)._rev;
     setText(facts, `revision ${rev}${oldRev ? ', to be read only' : ''}`);
     await revisions(signal);
@@ -100,8 +104,11 @@ function formOf(db, id, oldRev, facts) {
     save.disabled = true;
     clash.replaceChildren();
     const name = id ?? ident.value.trim();
+    const sent = `${name}\n${text.value}`;
+    if (edit.text !== sent) edit = { text: sent, key: freshKey() };
+    const options = { body: text.value, key: edit.key };
     try {
-      const written = name ? await request('PUT', docPath(db, name), { body: text.value }) : await request('POST', dbPath(db), { body: text.value });
+      const written = name ? await request('PUT', docPath(db, name), options) : await request('POST', dbPath(db), options);
       saved = text.value;
       element.dataset.unsaved = false;
       notify(`Saved ${written.id}, revision ${written.rev.split('-')[0]}.`);
@@ -109,7 +116,8 @@ function formOf(db, id, oldRev, facts) {
       else location.hash = docHref(db, written.id);
     } catch (error) {
       if (error.status === 409) await conflict(name);
-      else clash.replaceChildren(h('p', { class: 'problem' }, `Not saved. ${error.message}`));
+      // Its own name makes it safe to save again.
+      else clash.replaceChildren(problem(error.unknown ? 'Whether it was saved is not known. Save again: it takes effect once.' : `Not saved. ${error.message}`, error.status === 0 || error.status === 503 ? store : null));
     }
     check();
   }
@@ -138,12 +146,13 @@ function formOf(db, id, oldRev, facts) {
 
   async function remove() {
     const rev = JSON.parse(saved)._rev;
+    const key = freshKey();
     const deleted = await ask({
       title: `Delete ${id}?`,
       body: [`Revision ${rev}. A deleted document stays in the change feed as such, so that copies elsewhere learn of it.`],
       label: 'Delete document',
       danger: true,
-      action: () => request('DELETE', docPath(db, id), { query: { rev } }),
+      action: () => request('DELETE', docPath(db, id), { query: { rev }, key }),
     });
     if (!deleted) return;
     saved = text.value;
@@ -157,7 +166,7 @@ function formOf(db, id, oldRev, facts) {
     try {
       meta = await request('GET', docPath(db, id), { query: { meta: true }, signal });
     } catch (error) {
-      if (!signal?.aborted) side.replaceChildren(h('h2', {}, 'Revisions'), h('p', { class: 'hint' }, error.message));
+      if (!signal?.aborted) side.replaceChildren(h('h2', {}, 'Revisions'), problem(error, () => revisions(signal)));
       return;
     }
     const href = (rev) => `${docHref(db, id)}?rev=${encodeURIComponent(rev)}`;
@@ -173,12 +182,13 @@ function formOf(db, id, oldRev, facts) {
   }
 
   async function drop(rev) {
+    const key = freshKey();
     const dropped = await ask({
       title: 'Drop this conflicting revision?',
       body: [`${rev} lost against the current revision and is kept beside it. It is marked as deleted; the current revision stays.`],
       label: 'Drop',
       danger: true,
-      action: () => request('DELETE', docPath(db, id), { query: { rev } }),
+      action: () => request('DELETE', docPath(db, id), { query: { rev }, key }),
     });
     if (dropped) await revisions();
   }

@@ -1,7 +1,7 @@
 // One database: its documents in ranges of their ids, page after page.
 
-import { dbPath, partPath, request } from './api.js';
-import { field, h, problem } from './dom.js';
+import { dbPath, partPath, request, requestExactly } from './api.js';
+import { field, h } from './dom.js';
 import { bytes, count, plural } from './format.js';
 import { preview } from './json.js';
 
@@ -25,7 +25,7 @@ export async function range(db, { from, to, limit, signal }) {
   const query = { include_docs: true, limit: limit + 1 };
   if (from) query.start_key = JSON.stringify(from);
   if (to) query.end_key = JSON.stringify(to);
-  const { rows, total_rows } = await request('GET', partPath(db, '_all_docs'), { query, signal });
+  const { rows, total_rows } = await requestExactly('GET', partPath(db, '_all_docs'), { query, signal });
   const next = rows.splice(limit)[0]?.id ?? null;
   return { docs: rows.map((row) => row.doc), next, total: total_rows };
 }
@@ -75,6 +75,6 @@ async function describe(db, facts, signal) {
       `${plural(info.cluster.q, 'shard')} × ${info.cluster.n} replicas`,
     ].join(' · ');
   } catch (error) {
-    if (!signal.aborted) facts.replaceWith(problem(error));
+    if (!signal.aborted) facts.textContent = error.message;
   }
 }

@@ -24,6 +24,12 @@ function filled(element, props, children) {
   return element;
 }
 
+/** Replaces what is in an element; `false` and `null` are nothing, as above. */
+export function refill(element, ...children) {
+  element.replaceChildren();
+  return filled(element, {}, children);
+}
+
 /** Sets an element's text if it is another one: screen readers and selections are left alone otherwise. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
@@ -43,9 +49,10 @@ export function notify(text, kind = 'ok') {
   setTimeout(() => notice.remove(), kind === 'error' ? 12_000 : 6_000);
 }
 
-/** A paragraph that says what went wrong. */
-export function problem(error) {
-  return h('p', { class: 'problem', role: 'alert' }, error.message ?? String(error));
+/** Says what went wrong, and offers to try again where that may help. */
+export function problem(error, again = null) {
+  const button = again && h('button', { type: 'button', class: 'small retry', onclick: again }, 'Try again');
+  return h('div', { class: 'problem', role: 'alert' }, h('span', {}, error.message ?? String(error)), button);
 }
 
 /** A field: a label, its control, and a hint below. */

@@ -56,7 +56,12 @@ function show() {
   document.title = `${title(found)} · Quorate`;
   const { signal } = leave;
   Promise.resolve(view(main, { args: found, options: new URLSearchParams(search) }, signal)).catch((error) => {
-    if (!signal.aborted) main.append(problem(error));
+    if (signal.aborted) return;
+    const again = () => {
+      shown = null;
+      show();
+    };
+    main.append(problem(error, again));
   });
   if (!first) {
     main.querySelector('h1')?.focus({ preventScroll: true });

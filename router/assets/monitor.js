@@ -54,7 +54,7 @@ class Monitor extends EventTarget {
   async #lookAtState() {
     const view = understand(await request('GET', 'v1/_replication/state', { timeout: 5_000 }));
     const now = Date.now();
-    const fresh = this.view ? events(this.view, view, now) : [];
+    const fresh = this.view ? events(this.view, view, now, this.reigns) : [];
     this.reigns = reigns(this.reigns, view, now, now - WINDOW_MS);
     Object.assign(this, { view, error: null });
     if (fresh.length) {

@@ -1,9 +1,9 @@
 // A query box: `_find` where the server has it, else a range of ids.
 
-import { partPath, request } from './api.js';
+import { partPath, request, requestExactly } from './api.js';
 import { databaseSelect } from './databases.js';
 import { documentTable, range } from './documents.js';
-import { field, h, problem, setText } from './dom.js';
+import { field, h, problem, refill, setText } from './dom.js';
 import { flaw, pretty } from './json.js';
 import { plural, span } from './format.js';
 
@@ -56,18 +56,18 @@ function findForm(db, result, signal) {
     try {
       const body = { ...JSON.parse(text.value), ...(bookmark && { bookmark }) };
       const began = performance.now();
-      const answer = await request('POST', partPath(db, '_find'), { body, signal });
+      const answer = await requestExactly('POST', partPath(db, '_find'), { body, signal });
       const took = performance.now() - began;
       // Rows without an id were made by `fields`: there is nothing to link to.
       const whole = answer.docs.every((doc) => doc._id);
       const more = answer.docs.length >= (body.limit ?? 25) && answer.bookmark && answer.bookmark !== 'nil';
-      result.replaceChildren(
+      refill(result,
         h('p', { class: 'hint' }, `${plural(answer.docs.length, 'document')} in ${span(took)}`),
         answer.warning && h('p', { class: 'note' }, answer.warning),
         whole ? documentTable(db, answer.docs) : h('pre', { class: 'mono', tabindex: 0 }, pretty(JSON.stringify(answer.docs))),
         more && h('div', { class: 'pager' }, h('button', { type: 'button', onclick: () => ask(answer.bookmark) }, 'Next page')));
     } catch (error) {
-      if (!signal.aborted) result.replaceChildren(problem(error));
+      if (!signal.aborted) refill(result, problem(error, () => ask(bookmark)));
     }
     check();
   };
@@ -83,11 +83,11 @@ function rangeForm(db, result, signal) {
   const ask = async (start) => {
     try {
       const page = await range(db, { from: start, to: to.value, limit: RANGE_LIMIT, signal });
-      result.replaceChildren(
+      refill(result,
         page.docs.length ? documentTable(db, page.docs) : h('p', { class: 'empty' }, 'No document has an id in this range.'),
         page.next && h('div', { class: 'pager' }, h('button', { type: 'button', onclick: () => ask(page.next) }, 'Next page')));
     } catch (error) {
-      if (!signal.aborted) result.replaceChildren(problem(error));
+      if (!signal.aborted) refill(result, problem(error, () => ask(start)));
     }
   };
   ask();

@@ -66,15 +66,17 @@ function alarmsOf(shards, nodes) {
   return alarms;
 }
 
-/** What has happened between two looks. */
-export function events(before, after, at) {
+/** What has happened between two looks; `known`: the reigns up to the first. */
+export function events(before, after, at, known = new Map()) {
   const found = [];
   const add = (kind, text) => found.push({ at, kind, text });
   for (const shard of after.shards) {
     const old = before.shards.find((other) => other.id === shard.id);
     if (!old) continue;
     const [was, is] = [old.primary?.node, shard.primary?.node];
-    if (is && is !== was) add('role', `Shard ${shard.id}: ${is} is primary, term ${shard.primary.term}${was ? `; before, ${was}` : ''}`);
+    const last = known.get(shard.id)?.findLast((reign) => reign.node !== null)?.node;
+    const instead = last && last !== is ? `; before, ${last}` : '';
+    if (is && is !== was) add('role', `Shard ${shard.id}: ${is} is primary, term ${shard.primary.term}${instead}`);
     else if (is && shard.primary.term > old.primary.term) add('role', `Shard ${shard.id}: ${is} is primary again, term ${shard.primary.term}`);
     else if (!is && was) add('bad', `Shard ${shard.id} has lost its primary ${was}`);
     for (const replica of shard.replicas) {

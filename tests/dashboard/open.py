@@ -60,12 +60,14 @@ def pure_parts_are_right(page):
         const before = state(['n3'], [row('n1', 'primary', 'ok', 1), row('n2', 'replica', 'ok', 1)]);
         const after = state(['n1', 'n3'], [row('n1', 'primary', 'unreachable', 1), row('n2', 'candidate', 'ok', 2)]);
         return [before.shards[0].primary.node, before.replicas.length, before.healthy, after.led, after.alarms.map((alarm) => alarm.text),
-            m.events(before, after, 0).map((event) => event.text)];
+            m.events(before, after, 0).map((event) => event.text),
+            m.events(after, before, 0, m.reigns(new Map(), state([], [row('n2', 'primary', 'ok', 1)]), 0, 0)).map((event) => event.text)];
     """)
     assert alarms[:4] == ["n1", 3, 2, 0], alarms
     assert "Shard 0 has no primary: 1 of 3 replicas answer, 2 are needed" in alarms[4][0], alarms
     assert alarms[4][1].startswith("n1, n3 do not answer"), alarms
     assert alarms[5] == ["Shard 0 has lost its primary n1", "n1 does not answer (shard 0)"], alarms
+    assert alarms[6] == ["Shard 0: n1 is primary, term 1; before, n2", "n1 is well again (shard 0)"], alarms
 
 
 def reigns_tell_elections_from_losing_sight(page):

@@ -20,7 +20,7 @@ from selenium.webdriver.common.keys import Keys
 PATIENCE_S = 60
 PICTURES = os.environ.get("HARNESS_PICTURES")
 # Answers of the API that tests provoke, or that a killed primary does; the browser notes each as an error.
-EXPECTED = re.compile(r"^http://[^ ]*/(?!_utils)[^ ]* - Failed to load resource: the server responded with a status of (401|404|409|501|503) ")
+EXPECTED = re.compile(r"^http://[^ ]*/(?!_utils)[^ ]* - Failed to load resource: the server responded with a status of (401|404|405|409|412|429|501|503) ")
 
 WATCH = """
 window.violations = [];
@@ -58,6 +58,15 @@ NAMELESS = """
 return [...document.querySelectorAll('button, a, input, select, textarea, [role=img]')].filter((element) => element.checkVisibility())
   .filter((element) => !(element.getAttribute('aria-label') || element.textContent.trim() || element.labels?.length))
   .map((element) => element.outerHTML.slice(0, 100));
+"""
+
+
+# Values of the script that were shown as text.
+STRAY = """
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+const stray = [];
+while (walker.nextNode()) if (/^(null|false|undefined|NaN|\\[object .*\\])$/.test(walker.currentNode.data.trim())) stray.push(walker.currentNode.parentElement.outerHTML.slice(0, 200));
+return stray;
 """
 
 
@@ -102,7 +111,7 @@ class Page:
     def press(self, *keys):
         self.driver.switch_to.active_element.send_keys(*keys)
 
-    def click(self, css, text=None):
+    def click(self, css, text=None, patience=PATIENCE_S):
         """Clicks the first visible match, when there is one and it is enabled."""
 
         def clicked():
@@ -114,7 +123,7 @@ class Page:
             found[0].click()
             return True
 
-        self.until(f"click {css} {text or ''}", clicked)
+        self.until(f"click {css} {text or ''}", clicked, patience)
 
     def fill(self, css, text):
         def filled():
@@ -145,7 +154,10 @@ class Page:
         return self.driver.execute_async_script(source)
 
     def until(self, what, is_so, patience=PATIENCE_S):
-        """Waits until `is_so()` is true-like and gives that; fails with `what` was waited for."""
+        """Waits until `is_so()` is true-like and gives that; fails with `what` was waited for.
+
+        An election in between is answered 503 (the machine may be busy): then the page offers to try again, and we do.
+        """
         end = time.monotonic() + patience
         while True:
             try:
@@ -158,10 +170,11 @@ class Page:
                 return seen
             if time.monotonic() > end:
                 raise AssertionError(f"waited {patience} s in vain for: {what} (last: {last})")
+            self.script("document.querySelector('.retry')?.click()")
             time.sleep(0.1)
 
-    def sees(self, text, css="body"):
-        self.until(f"{text!r} in {css}", lambda: text in self.text(css))
+    def sees(self, text, css="body", patience=PATIENCE_S):
+        self.until(f"{text!r} in {css}", lambda: text in self.text(css), patience)
 
     def cards(self):
         """All replicas: [{shard, node, role, health}]."""
@@ -183,13 +196,15 @@ class Page:
     # What must hold all the time
 
     def sound(self, where):
-        """No error in the console, nothing against the policy, nothing nameless, nothing wider than the window."""
+        """No error in the console, nothing against the policy, nothing nameless, nothing stray, nothing wider."""
         self.noted += self.driver.get_log("browser")
         wrong = [entry["message"] for entry in self.noted if entry["level"] in ("SEVERE", "WARNING") and not EXPECTED.match(entry["message"])]
         assert not wrong, f"{where}: console: {wrong}"
         assert self.script("return window.violations") == [], f"{where}: {self.script('return window.violations')}"
         nameless = self.script(NAMELESS)
         assert not nameless, f"{where}: without a name: {nameless}"
+        stray = self.script(STRAY)
+        assert not stray, f"{where}: shown as text: {stray}"
         wide, window = self.script("return [document.documentElement.scrollWidth, innerWidth]")
         assert wide <= window, f"{where}: {wide} pixels wide in a window of {window}"
 

@@ -21,6 +21,9 @@ done
 
 cargo build --quiet --profile "$PROFILE" --bins -p quorate-tests -p quorate-router -p quorate-shard-node
 folder="${CARGO_TARGET_DIR:-target}/$([ "$PROFILE" = dev ] && echo debug || echo "$PROFILE")"
+# This is about the page, not about the time a failover takes: a busy machine is to hold elections when the test kills
+# primaries, and not in between.
+export QUORATE_REPLICATION__HEALTH_CHECK_INTERVAL_MS=300 QUORATE_REPLICATION__FAILOVER_TIMEOUT_MS=2500
 "$python" -B tests/dashboard/open.py "$folder/quorate-router"
 exec "$folder/cluster" --nodes 9 --shards 3 --routers 2 --admin "a password: ünsafe" \
     -- "$python" -B tests/dashboard/nine.py '{urls}' '{folder}' "a password: ünsafe"
