@@ -13,5 +13,6 @@ pub mod run;
 pub mod serve;
 pub mod shard;
 
-/// What a router does in the same way as a node: asks how a server is, and looks up where it is.
-pub use shard_node::{check, names};
+/// What a router does in the same way as a node: asks how a server is, looks up where it is, logs, and shows what its
+/// process uses.
+pub use shard_node::{check, names, process, telemetry};

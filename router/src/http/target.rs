@@ -40,6 +40,8 @@ pub(crate) enum Server {
     Root,
     /// `/_up`
     Up,
+    /// `/_ready`
+    Ready,
     /// `/_all_dbs`
     AllDbs,
     /// `/_dbs_info`
@@ -169,6 +171,7 @@ impl Server {
         match self {
             Server::Root => "/",
             Server::Up => "/_up",
+            Server::Ready => "/_ready",
             Server::AllDbs => "/_all_dbs",
             Server::DbsInfo => "/_dbs_info",
             Server::DbUpdates => "/_db_updates",
@@ -270,6 +273,7 @@ const DESIGN_ENDPOINTS: [&str; 6] = ["_view", "_info", "_show", "_list", "_updat
 fn server(first: &str, rest: &str) -> Option<Target> {
     let server = match first {
         "_up" => Server::Up,
+        "_ready" => Server::Ready,
         "_all_dbs" => Server::AllDbs,
         "_dbs_info" => Server::DbsInfo,
         "_db_updates" => Server::DbUpdates,
@@ -390,6 +394,7 @@ mod tests {
             ("/", "server Root"),
             ("/_up", "server Up"),
             ("/_up/x", "refused Nothing"),
+            ("/_ready", "server Ready"),
             ("/v1/_replication/state", "server ReplicationState"),
             ("/_replication/wal", "server ReplicationWal"),
             ("/v1/_replication/vote", "refused Nothing"),

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use common::change::ChangesRequest;
 use common::command::Command;
 use common::ids::{Index, NodeId, ShardId};
+use common::metrics::Sheet;
 use common::refusal::Refusal;
 use common::state::{Campaign, NodeState, Promote};
 use common::wire::{ChangesAnswer, ReadAnswer, ReadRequest, WriteAnswer};
@@ -59,6 +60,10 @@ impl Transport for LocalTransport {
 
     fn promote<'a>(&'a self, promote: &'a Promote) -> BoxFuture<'a, Result<Campaign, Refusal>> {
         async { Ok(self.node.campaign(promote.clone()).await) }.boxed()
+    }
+
+    fn measure(&self, sheet: &mut Sheet) {
+        self.node.measure(sheet);
     }
 
     fn wal(&self, shard: ShardId, from: Index, follow: bool) -> BoxFuture<'_, Result<WalStream, Refusal>> {

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::raft::committed::Committed;
+use crate::raft::counts::Counts;
 use crate::raft::hearing::Hearing;
 use crate::raft::log_store::LogStore;
 use crate::raft::network::Network;
@@ -244,6 +245,11 @@ impl Group {
     /// The engine, to write beside the log (and to ask for its size).
     pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
         &self.engine
+    }
+
+    /// What it counts for those who watch it.
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.shared.counts
     }
 
     pub(crate) fn wal(&self) -> &Wal {

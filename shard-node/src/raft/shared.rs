@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::raft::counts::Counts;
 use crate::raft::types::{LogId, StoredMembership, Vote};
 use crate::wal;
 
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     synced: watch::Sender<Synced>,
     disk_full: AtomicBool,
     damage: Mutex<Option<String>>,
+    pub(crate) counts: Counts,
     /// Held for reading while somebody reads the engine, for writing while its content is replaced by a snapshot.
     pub(crate) gate: RwLock<()>,
     /// Cancelled when the replica stops; ends waits for room on the disk.
@@ -52,6 +54,7 @@ impl Shared {
             synced: watch::Sender::default(),
             disk_full: AtomicBool::new(false),
             damage: Mutex::new(None),
+            counts: Counts::default(),
             gate: RwLock::new(()),
             stopping: CancellationToken::new(),
         })

@@ -35,6 +35,7 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use common::ids::{ClusterId, NodeId, RaftId, ShardId};
+use common::metrics::Histogram;
 use serde::{Deserialize, Serialize};
 
 pub use dump::{Dumped, scan};
@@ -245,6 +246,11 @@ impl Wal {
             bytes_written: disk.bytes_written.load(Ordering::Relaxed),
             segments: self.0.shared.state().segments.len() as u64,
         }
+    }
+
+    /// How long its syncs took.
+    pub fn sync_times(&self) -> &Histogram {
+        &self.0.shared.disk.sync_times
     }
 
     /// Writes what is queued, ends the threads, and lets others open the folder. Later writes get [`Error::Closed`];

@@ -1,0 +1,85 @@
+//! Logs through `tracing`, text for people or one JSON object a line, and traces over OTLP where configured.
+//!
+//! Every line of a request ends with the request's id. Nothing logs bodies of documents or credentials. Spans exist for
+//! the export alone: without an endpoint nobody listens to them, and making one costs a look at a flag.
+
+mod export;
+mod lines;
+pub mod request;
+mod spans;
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use common::config::{Config, Log, LogFormat};
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::format::{self, JsonFields};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use lines::{Lines, Shape};
+pub use spans::{answered, pass_on, request_span};
+
+/// What spans are called in filters. The log leaves them out, the export takes nothing else.
+const SPANS: &str = "quorate_span";
+/// Longest wait at the end for spans that are not sent yet. The collector may be gone.
+const LAST_SPANS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Sends what spans are left when it is dropped.
+#[must_use = "spans are sent while it lives"]
+pub struct Telemetry(Option<SdkTracerProvider>);
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.0.as_ref().map(|spans| spans.shutdown_with_timeout(LAST_SPANS_PATIENCE)) {
+            tracing::debug!(%error, "the last spans were not sent");
+        }
+    }
+}
+
+/// Starts logging for the process, and the export if one is configured. `RUST_LOG` wins over the configured filter.
+/// `service` is the program's name, `instance` tells its processes apart.
+///
+/// Errors with the reason if the filter or the endpoint cannot be used; a second call in one process keeps the first
+/// settings. Not to be dropped on a thread that runs tasks: it waits.
+pub fn init(config: &Config, service: &'static str, instance: &str) -> Result<Telemetry, String> {
+    let spans = match &config.telemetry.otlp_endpoint {
+        Some(endpoint) => Some(export::to(endpoint, config.telemetry.otlp_sample_ratio, service, instance)?),
+        None => None,
+    };
+    let traces = spans.as_ref().map(|spans| {
+        let tracer = spans.tracer("quorate");
+        tracing_opentelemetry::layer().with_tracer(tracer).with_filter(filter_fn(|what| what.target() == SPANS))
+    });
+    let started = tracing_subscriber::registry().with(log(&config.log)?).with(traces).try_init();
+    if started.is_err() {
+        tracing::debug!("logging was started before; keeping its settings");
+    }
+    Ok(Telemetry(spans))
+}
+
+fn log<S>(log: &Log) -> Result<impl Layer<S> + use<S>, String>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+{
+    let text = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_else(|_| log.filter.clone());
+    let filter = EnvFilter::try_new(&text).map_err(|error| format!("log.filter '{text}': {error}"))?;
+    let filter = filter.add_directive(format!("{SPANS}=off").parse().expect("a directive"));
+    // A file or a collector of logs would keep the escape sequences; see no-color.org for the variable.
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+    let layer = tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(std::io::stderr);
+    let layer = match log.format {
+        LogFormat::Text => {
+            layer.event_format(Lines { event: format::format().with_ansi(colours), shape: Shape::Text }).boxed()
+        }
+        LogFormat::Json => {
+            let lines = Lines { event: format::format().json(), shape: Shape::Json };
+            layer.fmt_fields(JsonFields::new()).event_format(lines).boxed()
+        }
+    };
+    Ok(layer.with_filter(filter))
+}
