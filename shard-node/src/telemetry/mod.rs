@@ -83,3 +83,33 @@ where
     };
     Ok(layer.with_filter(filter))
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, Method};
+    use tracing_subscriber::layer::Identity;
+
+    use super::*;
+
+    #[test]
+    fn without_an_export_no_span_is_made_even_where_everything_is_logged() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let lines = log(&Log { filter: "trace".to_owned(), format }).expect("a filter");
+            let subscriber = tracing_subscriber::registry().with(lines).with(None::<Identity>);
+            tracing::subscriber::with_default(subscriber, || {
+                assert!(tracing::enabled!(tracing::Level::TRACE), "everything is logged");
+                assert!(request_span("/{db}", &Method::GET, &HeaderMap::new(), None).is_disabled());
+            });
+        }
+    }
+
+    #[test]
+    fn settings_that_cannot_be_used_are_refused_in_plain_words() {
+        let error = log::<tracing_subscriber::Registry>(&Log { filter: "a=b=c".to_owned(), format: LogFormat::Text });
+        assert!(error.err().is_some_and(|reason| reason.contains("log.filter 'a=b=c'")));
+        let mut config = Config::default();
+        config.telemetry.otlp_endpoint = Some("https://collector".to_owned());
+        let error = init(&config, "quorate-router", "test").err().expect("no TLS here");
+        assert!(error.contains("telemetry.otlp_endpoint 'https://collector'"), "{error}");
+    }
+}
