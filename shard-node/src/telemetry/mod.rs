@@ -51,11 +51,16 @@ pub fn init(config: &Config, service: &'static str, instance: &str) -> Result<Te
         Some(endpoint) => Some(export::to(endpoint, config.telemetry.otlp_sample_ratio, service, instance)?),
         None => None,
     };
-    let traces = spans.as_ref().map(|spans| {
-        let tracer = spans.tracer("quorate");
-        tracing_opentelemetry::layer().with_tracer(tracer).with_filter(filter_fn(|what| what.target() == SPANS))
-    });
-    let started = tracing_subscriber::registry().with(log(&config.log)?).with(traces).try_init();
+    let logging = tracing_subscriber::registry().with(log(&config.log)?);
+    // Two ways, not a layer that may be `None`: that would count as one that listens to every span.
+    let started = match &spans {
+        None => logging.try_init(),
+        Some(spans) => {
+            let tracer = spans.tracer("quorate");
+            let traces = tracing_opentelemetry::layer().with_tracer(tracer);
+            logging.with(traces.with_filter(filter_fn(|what| what.target() == SPANS))).try_init()
+        }
+    };
     if started.is_err() {
         tracing::debug!("logging was started before; keeping its settings");
     }
@@ -87,7 +92,6 @@ where
 #[cfg(test)]
 mod tests {
     use http::{HeaderMap, Method};
-    use tracing_subscriber::layer::Identity;
 
     use super::*;
 
@@ -95,7 +99,7 @@ mod tests {
     fn without_an_export_no_span_is_made_even_where_everything_is_logged() {
         for format in [LogFormat::Text, LogFormat::Json] {
             let lines = log(&Log { filter: "trace".to_owned(), format }).expect("a filter");
-            let subscriber = tracing_subscriber::registry().with(lines).with(None::<Identity>);
+            let subscriber = tracing_subscriber::registry().with(lines);
             tracing::subscriber::with_default(subscriber, || {
                 assert!(tracing::enabled!(tracing::Level::TRACE), "everything is logged");
                 assert!(request_span("/{db}", &Method::GET, &HeaderMap::new(), None).is_disabled());
