@@ -14,12 +14,12 @@ use std::time::Duration;
 use common::config::{Config, Log, LogFormat};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::Subscriber;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::format::{self, JsonFields};
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use lines::{Lines, Shape};
 pub use spans::{answered, pass_on, request_span};
@@ -51,14 +51,13 @@ pub fn init(config: &Config, service: &'static str, instance: &str) -> Result<Te
         Some(endpoint) => Some(export::to(endpoint, config.telemetry.otlp_sample_ratio, service, instance)?),
         None => None,
     };
-    let logging = tracing_subscriber::registry().with(log(&config.log)?);
-    // Two ways, not a layer that may be `None`: that would count as one that listens to every span.
+    let (filter, lines) = log(&config.log)?;
     let started = match &spans {
-        None => logging.try_init(),
+        None => quiet(filter, lines).try_init(),
         Some(spans) => {
-            let tracer = spans.tracer("quorate");
-            let traces = tracing_opentelemetry::layer().with_tracer(tracer);
-            logging.with(traces.with_filter(filter_fn(|what| what.target() == SPANS))).try_init()
+            let traces = tracing_opentelemetry::layer().with_tracer(spans.tracer("quorate"));
+            let traces = traces.with_filter(filter_fn(|what| what.target() == SPANS));
+            tracing_subscriber::registry().with(lines.with_filter(filter)).with(traces).try_init()
         }
     };
     if started.is_err() {
@@ -67,10 +66,15 @@ pub fn init(config: &Config, service: &'static str, instance: &str) -> Result<Te
     Ok(Telemetry(spans))
 }
 
-fn log<S>(log: &Log) -> Result<impl Layer<S> + use<S>, String>
-where
-    S: tracing::Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
-{
+/// Without an export: one filter in front of everything, so that nobody listens to spans. (Filters of single layers
+/// leave them enabled as soon as there is a layer without one, also one that does nothing.)
+fn quiet(filter: EnvFilter, lines: LogLines) -> impl Subscriber + Send + Sync {
+    tracing_subscriber::registry().with(lines).with(filter)
+}
+
+type LogLines = Box<dyn Layer<Registry> + Send + Sync>;
+
+fn log(log: &Log) -> Result<(EnvFilter, LogLines), String> {
     let text = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_else(|_| log.filter.clone());
     let filter = EnvFilter::try_new(&text).map_err(|error| format!("log.filter '{text}': {error}"))?;
     let filter = filter.add_directive(format!("{SPANS}=off").parse().expect("a directive"));
@@ -86,7 +90,7 @@ where
             layer.fmt_fields(JsonFields::new()).event_format(lines).boxed()
         }
     };
-    Ok(layer.with_filter(filter))
+    Ok((filter, layer))
 }
 
 #[cfg(test)]
@@ -98,9 +102,8 @@ mod tests {
     #[test]
     fn without_an_export_no_span_is_made_even_where_everything_is_logged() {
         for format in [LogFormat::Text, LogFormat::Json] {
-            let lines = log(&Log { filter: "trace".to_owned(), format }).expect("a filter");
-            let subscriber = tracing_subscriber::registry().with(lines);
-            tracing::subscriber::with_default(subscriber, || {
+            let (filter, lines) = log(&Log { filter: "trace".to_owned(), format }).expect("a filter");
+            tracing::subscriber::with_default(quiet(filter, lines), || {
                 assert!(tracing::enabled!(tracing::Level::TRACE), "everything is logged");
                 assert!(request_span("/{db}", &Method::GET, &HeaderMap::new(), None).is_disabled());
             });
@@ -109,7 +112,7 @@ mod tests {
 
     #[test]
     fn settings_that_cannot_be_used_are_refused_in_plain_words() {
-        let error = log::<tracing_subscriber::Registry>(&Log { filter: "a=b=c".to_owned(), format: LogFormat::Text });
+        let error = log(&Log { filter: "a=b=c".to_owned(), format: LogFormat::Text });
         assert!(error.err().is_some_and(|reason| reason.contains("log.filter 'a=b=c'")));
         let mut config = Config::default();
         config.telemetry.otlp_endpoint = Some("https://collector".to_owned());
