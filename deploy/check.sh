@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks everything in deploy/ that a tool can check without running it: scripts, compose files, Kubernetes manifests,
-# systemd units. What cannot be checked here says "skipped: why". Whether the settings are sound, and agree with what
+# systemd units, Prometheus' files. What cannot be checked here says "skipped: why". Whether the settings are sound, and agree with what
 # is started, is a test of its own: cargo test -p quorate-tests --test deploy.
 #
 #   deploy/check.sh
@@ -69,6 +69,15 @@ if python kubernetes-validate==1.37.0 kubernetes-validate; then
     done
 else
     skipped "Kubernetes manifests: kubernetes-validate cannot be installed"
+fi
+
+if command -v promtool >/dev/null; then
+    # The files with passwords are made where the cluster is started.
+    if promtool check config --syntax-only deploy/prometheus.yml >/dev/null; then ok "prometheus.yml, by promtool"; else wrong "prometheus.yml"; fi
+    if promtool check rules deploy/alerts.yml >/dev/null; then ok "alert rules, by promtool"; else wrong "alert rules"; fi
+    if promtool test rules deploy/alerts.test.yml; then ok "alert rules, by their tests"; else wrong "tests of alert rules"; fi
+else
+    skipped "Prometheus' configuration and alert rules: promtool is not installed (package prometheus)"
 fi
 
 if command -v systemd-analyze >/dev/null; then

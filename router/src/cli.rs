@@ -38,8 +38,8 @@ pub struct Cli {
     /// Embedded mode: how many replicas each shard has, fixed when the folder is made [default: 3].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=9))]
     pub replicas: Option<u32>,
-    /// Starts nothing: asks the server that runs at URL [default: http://127.0.0.1:5984] whether it is up. Exits with
-    /// 0 if so, else with 1 and the reason.
+    /// Starts nothing: asks the server that runs at URL [default: http://127.0.0.1:5984] whether it is up, or at
+    /// URL/_ready whether it reaches all shards. Exits with 0 if so, else with 1 and the reason.
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = RUNNING, exclusive = true)]
     #[arg(value_parser = check::url)]
     pub check: Option<Uri>,

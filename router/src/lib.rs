@@ -14,6 +14,6 @@ pub mod run;
 pub mod serve;
 pub mod shard;
 
-/// What a router does in the same way as a node: asks how a server is, and looks up where it is. And what an operator's
-/// commands do with a node's folder.
-pub use shard_node::{check, names, offline};
+/// What a router does in the same way as a node: asks how a server is, looks up where it is, logs, and shows what its
+/// process uses. And what an operator's commands do with a node's folder.
+pub use shard_node::{check, names, offline, process, telemetry};

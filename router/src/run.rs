@@ -9,7 +9,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::serve::ListenerExt;
 use common::config::{self, Config, Deployment, is_loopback};
-use common::telemetry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +21,7 @@ use crate::embedded::{self, Embedded, Layout};
 use crate::serve::serve;
 use crate::shard::http::{HttpTransport, tcp_connector};
 use crate::shard::transport::Transport;
+use crate::telemetry;
 
 /// Why the router did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,8 @@ pub enum Error {
 /// Runs a router until Ctrl-C or SIGTERM, on threads of its own.
 pub fn run(cli: &Cli) -> Result<(), Error> {
     let config = Config::load(cli.cluster.as_deref(), &[])?;
-    telemetry::init(&config.log).map_err(Error::Usage)?;
+    // Dropped at the very end, outside of the runtime.
+    let _telemetry = telemetry::init(&config, "quorate-router", &cli.listen).map_err(Error::Usage)?;
     let deployment = deployment(&config);
     config.check(deployment)?;
     config.check_listen(&cli.listen, true)?;

@@ -36,8 +36,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 
-    /// Starts nothing: asks the node that runs at URL whether all its replicas can serve. Exits with 0 if so, else
-    /// with 1 and the reason.
+    /// Starts nothing: asks the node that runs at URL whether it is up, or at URL/_ready whether all its replicas can
+    /// serve. Exits with 0 if so, else with 1 and the reason.
     #[arg(long, value_name = "URL", value_parser = check::url, exclusive = true)]
     pub(crate) check: Option<Uri>,
 }

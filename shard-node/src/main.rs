@@ -16,7 +16,7 @@ use shard_node::check::check;
 use shard_node::http::client::HttpPeers;
 use shard_node::http::routes;
 use shard_node::node::{Node, Setup, exit};
-use shard_node::runtime;
+use shard_node::{runtime, telemetry};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -55,7 +55,8 @@ fn start(task: Task) -> Result<(), Box<dyn Error>> {
     };
     let config = Config::load(Some(&args.cluster), &[])?;
     config.check(Deployment::Cluster)?;
-    common::telemetry::init(&config.log)?;
+    // Dropped at the very end, outside of the runtime.
+    let _telemetry = telemetry::init(&config, "quorate-shard-node", args.node.as_str())?;
     let cores = std::thread::available_parallelism()?.get();
     runtime::run(config.process.threads(Deployment::Cluster, cores), run(args, config))?
 }

@@ -13,6 +13,7 @@ use common::change::ChangesRequest;
 use common::command::Command;
 use common::config::Config;
 use common::ids::{ClusterId, Index, NodeId, RaftId, ShardId};
+use common::metrics::{Requests, Sheet};
 use common::refusal::Refusal;
 use common::state::{Campaign, NodeState, Promote, ReplicaState, Role};
 use common::wire::{ChangesAnswer, ReadAnswer, ReadRequest, WriteAnswer};
@@ -21,10 +22,12 @@ use futures::future::join_all;
 use tokio::task::JoinSet;
 
 use crate::dump::{WalEntry, WalPage};
+use crate::measure;
 use crate::monitor::{self, Watched};
 use crate::raft::frames;
 use crate::raft::inbound::Refused;
 use crate::raft::wire;
+use crate::ready::{self, Unready};
 use crate::replica::identity::Home;
 use crate::replica::{Context, OpenError, Replica};
 use crate::transport::{Frames, PeerTransport};
@@ -82,6 +85,8 @@ pub struct Node {
     id: NodeId,
     cluster: ClusterId,
     config: Arc<Config>,
+    data: PathBuf,
+    requests: Requests,
     slots: BTreeMap<ShardId, Slot>,
     /// Whether this node is being drained; not kept over a restart.
     draining: Arc<AtomicBool>,
@@ -105,7 +110,8 @@ impl Node {
             let slot = open(home, &context, alone).await;
             slots.insert(entry.id, slot.map_err(|reason| Error::Replica { shard: entry.id, reason })?);
         }
-        let node = Arc::new(Self { id, cluster, config, slots, draining, tasks: Mutex::default() });
+        let (requests, tasks) = (Requests::default(), Mutex::default());
+        let node = Arc::new(Self { id, cluster, config, data, requests, slots, draining, tasks });
         let replicas = node.replicas().cloned().collect();
         let watched = Watched { config: node.config.clone(), own: node.id.clone(), replicas };
         let watching = monitor::run(watched, peers);
@@ -155,6 +161,28 @@ impl Node {
             Slot::Damaged(reason) => self.damaged(*shard, reason),
         };
         NodeState { cluster: self.cluster, node: self.id.clone(), replicas: self.slots.iter().map(replica).collect() }
+    }
+
+    /// Whether all replicas here are ready; the first that is not, and why.
+    pub fn ready(&self) -> Result<(), Unready> {
+        let replicas = self.state().replicas;
+        replicas.iter().try_for_each(|replica| ready::check(replica, &self.config.replication))
+    }
+
+    /// Writes down what its replicas count and how they are. Looks at disks, so not for the way of a request.
+    pub fn measure(&self, sheet: &mut Sheet) {
+        measure::node(sheet, &self.id, &self.data);
+        for (shard, slot) in &self.slots {
+            match slot {
+                Slot::Open(replica) => measure::replica(sheet, replica),
+                Slot::Damaged(reason) => measure::state(sheet, &self.damaged(*shard, reason)),
+            }
+        }
+    }
+
+    /// The counts of the requests on its port.
+    pub(crate) fn requests(&self) -> &Requests {
+        &self.requests
     }
 
     fn damaged(&self, shard: ShardId, reason: &str) -> ReplicaState {

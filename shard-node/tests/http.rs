@@ -107,7 +107,7 @@ async fn nodes_replicate_over_http_and_say_so() {
     let (status, answer) = web.write(other, "b").await;
     let leads = web.config.node[primary].id.clone();
     assert_eq!(status, StatusCode::MISDIRECTED_REQUEST);
-    assert_eq!(answer, Err(Refusal::NotPrimary { shard: SHARD, primary: Some(leads) }));
+    assert_eq!(answer, Err(Refusal::NotPrimary { shard: SHARD, primary: Some(leads.clone()) }));
 
     let (status, body) = web.call(other, Method::GET, "/_replication/state", Vec::new(), true).await;
     assert_eq!(status, StatusCode::OK);
@@ -122,7 +122,19 @@ async fn nodes_replicate_over_http_and_say_so() {
 
     let (status, body) = web.call(primary, Method::GET, "/_metrics", Vec::new(), true).await;
     assert_eq!(status, StatusCode::OK);
-    assert!(String::from_utf8_lossy(&body).contains("quorate_primary{shard=\"0\"} 1"));
+    let text = String::from_utf8_lossy(&body);
+    for line in [
+        format!("quorate_replica_role{{node=\"{leads}\",shard=\"0\",role=\"primary\"}} 1\n"),
+        format!("quorate_replica_role{{node=\"{leads}\",shard=\"0\",role=\"learner\"}} 0\n"),
+        format!("quorate_elections_won_total{{node=\"{leads}\",shard=\"0\"}} "),
+        format!("quorate_log_sync_duration_seconds_count{{node=\"{leads}\",shard=\"0\"}} "),
+        "quorate_http_requests_total{route=\"/v1/shards/{shard}/write\",method=\"POST\",status=\"200\"} ".to_owned(),
+        "# TYPE quorate_elections_won_total counter\n".to_owned(),
+    ] {
+        assert!(text.contains(&line), "{line} in\n{text}");
+    }
+    let (status, body) = web.call(other, Method::GET, "/_ready", Vec::new(), false).await;
+    assert_eq!((status, &body[..]), (StatusCode::OK, &br#"{"status":"ready"}"#[..]));
     for node in &web.nodes {
         node.shutdown().await;
     }
@@ -157,6 +169,28 @@ async fn a_node_is_asked_to_stand_over_http_and_says_what_came_of_it() {
     for node in &web.nodes {
         node.shutdown().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_its_majority_lives_and_is_not_ready() {
+    let web = Web::start().await;
+    web.write_anywhere("a").await;
+    for node in &web.nodes[1..] {
+        node.shutdown().await;
+    }
+    let until = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+    let said = loop {
+        let (status, body) = web.call(0, Method::GET, "/_ready", Vec::new(), false).await;
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            break String::from_utf8_lossy(&body).into_owned();
+        }
+        assert!(tokio::time::Instant::now() < until, "it takes itself for ready");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    assert!(said.contains(r#""error":"not_ready""#) && said.contains(r#""shard":0"#), "{said}");
+    let (status, _) = web.call(0, Method::GET, "/_up", Vec::new(), false).await;
+    assert_eq!(status, StatusCode::OK);
+    web.nodes[0].shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

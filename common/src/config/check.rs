@@ -61,6 +61,9 @@ impl Config {
         if self.process.worker_threads > WORKER_THREADS_MAX {
             return Err(format!("process.worker_threads must be at most {WORKER_THREADS_MAX}"));
         }
+        if !(0.0..=1.0).contains(&self.telemetry.otlp_sample_ratio) {
+            return Err("telemetry.otlp_sample_ratio must be 0 to 1".to_owned());
+        }
         if self.storage.segment_bytes < 1 << 16 {
             return Err("storage.segment_bytes must be at least 65536".to_owned());
         }

@@ -161,6 +161,7 @@ mod tests {
         let defaults = Config::default();
         assert_eq!((&sample.replication, &sample.limits), (&defaults.replication, &defaults.limits));
         assert_eq!((&sample.storage, &sample.log), (&defaults.storage, &defaults.log));
+        assert_eq!(sample.telemetry, defaults.telemetry);
     }
 
     #[test]

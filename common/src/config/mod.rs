@@ -40,6 +40,8 @@ pub struct Config {
     pub process: Process,
     /// Logs.
     pub log: Log,
+    /// Traces.
+    pub telemetry: Telemetry,
 }
 
 /// One node: its identity is the id; the address is only how this process reaches it.
@@ -172,6 +174,16 @@ pub struct Log {
     pub format: LogFormat,
 }
 
+/// Traces.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// An OpenTelemetry collector that takes OTLP over HTTP, as `http://HOST:PORT`. Without one no spans are made.
+    pub otlp_endpoint: Option<String>,
+    /// The part of requests whose spans are sent, 0 to 1. More show more and cost more, some microseconds each.
+    pub otlp_sample_ratio: f64,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -195,6 +207,7 @@ impl Default for Config {
             limits: Limits::default(),
             process: Process::default(),
             log: Log::default(),
+            telemetry: Telemetry::default(),
         }
     }
 }
@@ -240,6 +253,12 @@ impl Default for Limits {
 impl Default for Log {
     fn default() -> Self {
         Self { filter: "info,openraft=error,fjall=warn,lsm_tree=warn,sled=warn".to_owned(), format: LogFormat::Text }
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { otlp_endpoint: None, otlp_sample_ratio: 1.0 }
     }
 }
 

@@ -8,6 +8,7 @@
 mod record;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ struct Inner {
     clock: Clock,
     known: Mutex<Known>,
     uuid: OnceCell<Uuid>,
+    /// Whether its feed was found once.
+    read: AtomicBool,
     users: Arc<DbEntry>,
 }
 
@@ -94,10 +97,22 @@ impl Catalog {
     /// The catalog of `cluster`. Follows its feed, and sees to the shard map, until the cluster is stopped.
     pub fn start(cluster: Cluster, clock: Clock) -> Self {
         let users = Arc::new(record::users());
-        let inner = Inner { cluster, clock, known: Mutex::default(), uuid: OnceCell::new(), users };
+        let inner = Inner {
+            cluster,
+            clock,
+            known: Mutex::default(),
+            uuid: OnceCell::new(),
+            read: AtomicBool::new(false),
+            users,
+        };
         let catalog = Self { inner: Arc::new(inner) };
         catalog.inner.cluster.spawn(follow(catalog.clone()));
         catalog
+    }
+
+    /// Whether it was read since this router started, so that what it keeps is looked after.
+    pub fn is_known(&self) -> bool {
+        self.inner.read.load(Ordering::Relaxed)
     }
 
     /// The database of that name. Known ones cost nothing; for others shard 0 is asked.
@@ -305,7 +320,10 @@ async fn follow(catalog: Catalog) {
     let mut position: Option<Seq> = None;
     loop {
         match news(&catalog, position).await {
-            Ok(seq) => position = Some(seq),
+            Ok(seq) => {
+                position = Some(seq);
+                catalog.inner.read.store(true, Ordering::Relaxed);
+            }
             Err(refusal) => {
                 tracing::debug!(%refusal, "the catalog's feed is interrupted");
                 tokio::time::sleep(FEED_PAUSE).await;

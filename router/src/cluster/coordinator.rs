@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::failover::{self, Promotion, Rules};
+use common::state::Campaign;
 use futures::future::join_all;
 
 use super::members::Members;
@@ -29,7 +30,14 @@ async fn ask(members: &Members, promotion: &Promotion, patience: Duration) {
     let Promotion { node, promote } = promotion;
     let Some(transport) = members.transport(node) else { return };
     match tokio::time::timeout(patience, transport.promote(promote)).await {
-        Ok(Ok(campaign)) => tracing::info!(shard = %promote.shard, %node, term = %promote.term, ?campaign, "promote"),
+        Ok(Ok(campaign)) => {
+            tracing::info!(shard = %promote.shard, %node, term = %promote.term, ?campaign, "promote");
+            if campaign == Campaign::Started
+                && let Ok(place) = members.place(promote.shard)
+            {
+                place.promotions.inc();
+            }
+        }
         Ok(Err(refusal)) => tracing::info!(shard = %promote.shard, %node, %refusal, "promote was refused"),
         Err(_) => tracing::info!(shard = %promote.shard, %node, "promote was not answered"),
     }

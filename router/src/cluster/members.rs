@@ -13,6 +13,7 @@ use common::config::ShardEntry;
 use common::failover::View;
 use common::health::Health;
 use common::ids::{NodeId, ShardId, Term};
+use common::metrics::Counter;
 use common::query::Consistency;
 use common::refusal::Refusal;
 use common::state::{NodeState, Role};
@@ -45,6 +46,8 @@ pub(super) struct Place {
     pub(super) replicas: Vec<NodeId>,
     leading: watch::Sender<Leading>,
     turn: AtomicUsize,
+    /// Replicas that stood for election because this router asked them to.
+    pub(super) promotions: Counter,
 }
 
 /// Who leads a shard.
@@ -64,7 +67,8 @@ impl Members {
         };
         let place = |entry: &ShardEntry| {
             let leading = watch::Sender::new(Leading::default());
-            (entry.id, Place { shard: entry.id, replicas: entry.replicas.clone(), leading, turn: AtomicUsize::new(0) })
+            let (replicas, turn) = (entry.replicas.clone(), AtomicUsize::new(0));
+            (entry.id, Place { shard: entry.id, replicas, leading, turn, promotions: Counter::default() })
         };
         Self {
             started: Instant::now(),
@@ -285,6 +289,7 @@ mod tests {
             replicas,
             leading: watch::Sender::new(Leading::default()),
             turn: AtomicUsize::new(0),
+            promotions: Counter::default(),
         }
     }
 

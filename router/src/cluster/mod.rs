@@ -12,6 +12,7 @@ mod slots;
 mod system;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -35,6 +36,7 @@ use tokio_util::task::TaskTracker;
 
 use self::members::Members;
 use self::probe::Pace;
+pub use self::watch::Unready;
 use crate::shard::batch::{Batch, Queue, READ_LANES, WRITE_LANES};
 use crate::shard::retry::Patience;
 use crate::shard::transport::{Transport, WalStream};

@@ -40,7 +40,7 @@ pub(super) async fn admit(auth: &Auth, target: &Target, parts: &Parts) -> Result
 
 fn need(target: &Target, method: &Method) -> Need {
     match target {
-        Target::Server(Server::Up) | Target::Dashboard(_) => Need::Nothing,
+        Target::Server(Server::Up | Server::Ready) | Target::Dashboard(_) => Need::Nothing,
         Target::Server(Server::Root | Server::Session) => Need::Anybody,
         Target::Server(_) => Need::Admin,
         Target::Db(_) | Target::BadDb(_) if method == Method::PUT || method == Method::DELETE => Need::Admin,
@@ -66,6 +66,7 @@ mod tests {
         let need = |method, path| need(&Target::parse(path), &method);
         assert_eq!(need(Method::GET, "/_up"), Need::Nothing);
         assert_eq!(need(Method::GET, "/_utils/"), Need::Nothing);
+        assert_eq!(need(Method::GET, "/_ready"), Need::Nothing);
         assert_eq!(need(Method::GET, "/"), Need::Anybody);
         assert_eq!(need(Method::GET, "/_session"), Need::Anybody);
         for path in ["/_all_dbs", "/_metrics", "/v1/_replication/state", "/_membership"] {

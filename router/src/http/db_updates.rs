@@ -18,6 +18,7 @@ use super::{Answer, render};
 use crate::cluster::catalog::News;
 use crate::feed::{self, FeedPage, Since, Token};
 use crate::ops::{self, Ops};
+use crate::telemetry::request;
 
 /// Longest wait for news when the client names none, as in CouchDB.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
@@ -30,10 +31,14 @@ pub(super) async fn feed(call: &Call) -> Answer {
     let options = Options::of(&call.params())?;
     let kind = options.kind;
     let sending = Sending::begin(call.app.ops.clone(), options).await?;
-    let pieces = futures::stream::try_unfold(Some(sending), |state| async move {
-        let Some(mut sending) = state else { return Ok(None) };
-        let (piece, more) = sending.piece().await?;
-        Ok::<_, ops::Error>(Some((piece, more.then_some(sending))))
+    let (id, reader) = (request::current(), call.app.metrics.reads_db_updates());
+    let pieces = futures::stream::try_unfold(Some(sending), move |state| {
+        let _reads = &reader;
+        request::within_any(id.clone(), async move {
+            let Some(mut sending) = state else { return Ok(None) };
+            let (piece, more) = sending.piece().await?;
+            Ok::<_, ops::Error>(Some((piece, more.then_some(sending))))
+        })
     });
     let body = Body::from_stream(pieces);
     if kind != Kind::EventSource {

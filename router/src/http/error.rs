@@ -10,6 +10,7 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::render::json;
 use crate::auth::{Denied, Foreign};
+use crate::cluster::Unready;
 use crate::ops;
 
 /// Why a request was not answered with what it asked for.
@@ -66,6 +67,9 @@ pub(crate) enum Error {
     /// A replica refused to campaign because the cluster has moved on.
     #[error("{0}")]
     Stale(String),
+    /// This router cannot serve all shards.
+    #[error(transparent)]
+    Unready(Unready),
     /// A bug of ours.
     #[error("{0}")]
     Internal(&'static str),
@@ -129,6 +133,9 @@ impl Error {
             Error::Gone => Line::new(StatusCode::GONE, "gone"),
             Error::Search => Line::new(StatusCode::SERVICE_UNAVAILABLE, "service unavailable"),
             Error::Stale(_) => Line::new(StatusCode::CONFLICT, "stale"),
+            Error::Unready(unready) => {
+                Line::of_shard(StatusCode::SERVICE_UNAVAILABLE, "not_ready", unready.shard()).soon()
+            }
             Error::Internal(_) => Line::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_server_error"),
         }
     }

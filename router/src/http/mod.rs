@@ -43,8 +43,10 @@ use axum::response::Response;
 use futures::FutureExt;
 use http::Method;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::app::App;
+use crate::telemetry::{self, request};
 use all_docs::Kind;
 use call::Call;
 use error::Error;
@@ -65,14 +67,23 @@ pub fn routes(app: Arc<App>) -> Router {
 
 async fn handle(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
     let started = Instant::now();
-    let _in_flight = app.metrics.begin();
+    let _in_flight = app.metrics.requests.begin();
     let target = Target::parse(request.uri().path());
     let (route, method) = (target.route(), request.method().clone());
-    let answer = AssertUnwindSafe(answer(Arc::clone(&app), target, request)).catch_unwind().await;
-    // The panic's message is logged by the panic hook, with its place.
-    let answer = answer.unwrap_or(Err(Error::Internal("the request could not be completed")));
-    let response = answer.unwrap_or_else(Error::into_response);
-    app.metrics.observe(route, &method, response.status(), started.elapsed());
+    let id = request::id_of(request.headers(), rand::random);
+    let span = telemetry::request_span(route, &method, request.headers(), Some(&id));
+    let answer = AssertUnwindSafe(answer(Arc::clone(&app), target, request)).catch_unwind().instrument(span.clone());
+    let response = request::within(id.clone(), async {
+        // The panic's message is logged by the panic hook, with its place.
+        let answer = answer.await.unwrap_or(Err(Error::Internal("the request could not be completed")));
+        let response = answer.unwrap_or_else(Error::into_response);
+        let took = started.elapsed();
+        app.metrics.requests.answered(route, &method, response.status(), took);
+        telemetry::answered(&span, route, &method, response.status(), took);
+        response
+    });
+    let mut response = response.await;
+    response.headers_mut().insert(request::ID, id);
     response
 }
 
@@ -155,6 +166,7 @@ async fn on_server(call: Call, server: Server, method: Method, body: Body) -> An
     match (server, method) {
         (Server::Root, Method::GET) => server::welcome(&call).await,
         (Server::Up, Method::GET) => server::up(),
+        (Server::Ready, Method::GET) => server::ready(&call),
         (Server::AllDbs, Method::GET) => server::all_dbs(&call).await,
         (Server::DbUpdates, Method::GET) => db_updates::feed(&call).await,
         (Server::DbsInfo, Method::GET | Method::POST) => databases::dbs_info(&call, body).await,

@@ -2,6 +2,7 @@
 
 use axum::response::Response;
 use common::ids::DbName;
+use common::metrics::Format;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
@@ -10,6 +11,7 @@ use super::error::Error;
 use super::read::tell_lag;
 use super::{Answer, render};
 use crate::auth::User;
+use crate::cluster::Unready;
 
 /// The version of CouchDB whose API this is: clients decide by it what they may use.
 const COUCHDB_VERSION: &str = "3.5.0";
@@ -28,9 +30,17 @@ pub(super) async fn welcome(call: &Call) -> Answer {
     Ok(render::json(StatusCode::OK, body.into_bytes()))
 }
 
-/// `GET /_up`: this router lives. Whether the shards have their quorums is in `/v1/_replication/state`.
+/// `GET /_up`: this router lives.
 pub(super) fn up() -> Answer {
     Ok(render::json(StatusCode::OK, br#"{"status":"ok","seeds":{}}"#.to_vec()))
+}
+
+/// `GET /_ready`: this router knows the catalog and reaches a primary of every shard.
+pub(super) fn ready(call: &Call) -> Answer {
+    let ops = &call.app.ops;
+    let catalog = if ops.catalog.is_known() { Ok(()) } else { Err(Unready::Catalog) };
+    ops.cluster.ready().and(catalog).map_err(Error::Unready)?;
+    Ok(render::json(StatusCode::OK, br#"{"status":"ready"}"#.to_vec()))
 }
 
 /// `GET /_all_dbs`
@@ -83,8 +93,9 @@ pub(super) fn uuids(call: &Call) -> Answer {
 
 /// `GET /_metrics`
 pub(super) fn metrics(call: &Call) -> Answer {
-    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    Ok(render::typed(StatusCode::OK, kind, call.app.metrics.encode().into()))
+    let format = Format::accepted(call.header(header::ACCEPT));
+    let text = call.app.metrics.sheet(&call.app.ops.cluster).text(format);
+    Ok(render::typed(StatusCode::OK, HeaderValue::from_static(format.content_type()), text.into()))
 }
 
 /// `GET /_session`

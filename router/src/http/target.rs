@@ -55,6 +55,8 @@ pub(crate) enum Server {
     Root,
     /// `/_up`
     Up,
+    /// `/_ready`
+    Ready,
     /// `/_all_dbs`
     AllDbs,
     /// `/_dbs_info`
@@ -199,6 +201,7 @@ impl Server {
         match self {
             Server::Root => "/",
             Server::Up => "/_up",
+            Server::Ready => "/_ready",
             Server::AllDbs => "/_all_dbs",
             Server::DbsInfo => "/_dbs_info",
             Server::DbUpdates => "/_db_updates",
@@ -310,6 +313,7 @@ const DESIGN_ENDPOINTS: [&str; 6] = ["_view", "_info", "_show", "_list", "_updat
 fn server(first: &str, rest: &str) -> Option<Target> {
     let server = match first {
         "_up" => Server::Up,
+        "_ready" => Server::Ready,
         "_all_dbs" => Server::AllDbs,
         "_dbs_info" => Server::DbsInfo,
         "_db_updates" => Server::DbUpdates,
@@ -450,6 +454,7 @@ mod tests {
             ("/_utils/", "dashboard \"\""),
             ("/_utils/main.js", "dashboard \"main.js\""),
             ("/_utils/../_up", "dashboard \"../_up\""),
+            ("/_ready", "server Ready"),
             ("/v1/_replication/state", "server ReplicationState"),
             ("/_replication/wal", "server ReplicationWal"),
             ("/v1/_replication/vote", "refused Nothing"),

@@ -10,13 +10,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use common::command::{Command, Op};
 use common::ids::ShardId;
+use common::metrics::{BATCH_REQUESTS, Histogram};
 use common::query::Query;
 use common::refusal::Refusal;
 use futures::future::BoxFuture;
+use http::HeaderValue;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Span};
+
+use crate::telemetry::request;
 
 /// Batches of writes under way at once. A batch costs a log entry, a sync and two messages on every replica, whatever
 /// its size: one at a time makes them as large as they can be (measured at 64 connections: a seventh more writes).
@@ -83,6 +88,7 @@ struct Shared<I, O> {
     bytes_max: usize,
     state: Mutex<State<I, O>>,
     filled: Notify,
+    batches: Histogram,
 }
 
 struct State<I, O> {
@@ -97,6 +103,9 @@ struct Job<I, O> {
     items: Items<I>,
     bytes: usize,
     since: Instant,
+    /// The id of the request it is a part of, and its span.
+    id: Option<HeaderValue>,
+    span: Span,
     reply: Reply<O>,
 }
 
@@ -117,6 +126,8 @@ enum Answers<O> {
 struct Taken<I, O> {
     batch: Batch<I>,
     replies: Vec<(Count, Reply<O>)>,
+    ids: Option<HeaderValue>,
+    span: Span,
     bytes: usize,
 }
 
@@ -136,7 +147,13 @@ impl<I: Weight + std::marker::Send + 'static, O: std::marker::Send + 'static> Qu
         stop: &CancellationToken,
     ) -> Self {
         let state = Mutex::new(State { waiting: VecDeque::new(), bytes: 0, closed: false });
-        let shared = Arc::new(Shared { shard, bytes_max, state, filled: Notify::new() });
+        let shared = Arc::new(Shared {
+            shard,
+            bytes_max,
+            state,
+            filled: Notify::new(),
+            batches: Histogram::of(&BATCH_REQUESTS),
+        });
         for _ in 0..lanes {
             let lane = lane(shared.clone(), send.clone());
             tasks.spawn(stop.clone().run_until_cancelled_owned(lane));
@@ -147,6 +164,16 @@ impl<I: Weight + std::marker::Send + 'static, O: std::marker::Send + 'static> Qu
             closing.close();
         });
         Self { shared }
+    }
+
+    /// Bytes of requests that wait or are under way.
+    pub fn bytes(&self) -> usize {
+        self.shared.lock().bytes
+    }
+
+    /// How many requests left together.
+    pub fn batches(&self) -> &Histogram {
+        &self.shared.batches
     }
 
     /// Sends one request with the next batch.
@@ -175,6 +202,7 @@ impl<I: Weight + std::marker::Send + 'static, O: std::marker::Send + 'static> Qu
             Items::Many(items) => items.iter().map(Weight::bytes).sum(),
         };
         let (reply, receiver) = oneshot::channel();
+        let (id, span) = (request::current(), Span::current());
         let mut state = self.shared.lock();
         if state.closed {
             return Err(self.shared.stopping());
@@ -184,7 +212,7 @@ impl<I: Weight + std::marker::Send + 'static, O: std::marker::Send + 'static> Qu
             return Err(Refusal::Overloaded { shard: self.shared.shard });
         }
         state.bytes += bytes;
-        state.waiting.push_back(Job { items, bytes, since: Instant::now(), reply });
+        state.waiting.push_back(Job { items, bytes, since: Instant::now(), id, span, reply });
         drop(state);
         self.shared.filled.notify_one();
         Ok(receiver)
@@ -234,6 +262,7 @@ impl<I, O> State<I, O> {
         let mut items = Vec::with_capacity(expected);
         let mut replies = Vec::with_capacity(expected);
         let mut since = None;
+        let (mut ids, mut span) = (Vec::with_capacity(expected), None);
         let mut bytes = 0;
         while let Some(job) = self.waiting.front() {
             let len = match &job.items {
@@ -251,6 +280,8 @@ impl<I, O> State<I, O> {
             }
             bytes += job.bytes;
             since.get_or_insert(job.since);
+            ids.extend(job.id);
+            span.get_or_insert(job.span);
             match job.items {
                 Items::One(item) => {
                     items.push(item);
@@ -262,15 +293,17 @@ impl<I, O> State<I, O> {
                 }
             }
         }
-        since.map(|since| Taken { batch: Batch { items, since }, replies, bytes })
+        let (ids, span) = (request::joined(&ids), span.unwrap_or_else(Span::none));
+        since.map(|since| Taken { batch: Batch { items, since }, replies, ids, span, bytes })
     }
 }
 
 async fn lane<I, O>(shared: Arc<Shared<I, O>>, send: Send<I, O>) {
     loop {
-        let Taken { batch, replies, bytes } = shared.next().await;
+        let Taken { batch, replies, ids, span, bytes } = shared.next().await;
         let expected = batch.items.len();
-        let mut answer = send(batch).await;
+        shared.batches.see(expected as u64);
+        let mut answer = request::within_any(ids, send(batch)).instrument(span).await;
         if answer.as_ref().is_ok_and(|answers| answers.len() != expected) {
             answer = Err(Refusal::UnknownOutcome { shard: shared.shard });
         }

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use super::transport::{Transport, WalStream};
 use crate::names::Names;
+use crate::telemetry::{self, request};
 
 /// Longest wait for a TCP connection. Longer lets a vanished machine eat the time of a failover.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -85,12 +86,16 @@ impl<C: Connect + Clone + Send + Sync + 'static> HttpTransport<C> {
         if let Some(secret) = &self.secret {
             request = request.header(wire::SECRET_HEADER, secret.clone());
         }
+        if let Some(ids) = request::current() {
+            request = request.header(request::IDS, ids);
+        }
         if !body.is_empty() {
             let json = path.ends_with("/promote") || path.ends_with("/drain");
             let kind = if json { "application/json" } else { "application/octet-stream" };
             request = request.header(header::CONTENT_TYPE, kind);
         }
-        let request = request.body(Full::new(body)).map_err(|error| Failure::NotSent(error.to_string()))?;
+        let mut request = request.body(Full::new(body)).map_err(|error| Failure::NotSent(error.to_string()))?;
+        telemetry::pass_on(request.headers_mut());
         client.request(request).await.map_err(|error| failure(&error))
     }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use common::change::ChangesRequest;
 use common::command::Command;
 use common::ids::{Index, NodeId, ShardId};
+use common::metrics::Sheet;
 use common::refusal::Refusal;
 use common::state::{Campaign, Drain, NodeState, Promote};
 use common::wire::{ChangesAnswer, ReadAnswer, ReadRequest, WriteAnswer};
@@ -63,6 +64,10 @@ impl Transport for LocalTransport {
 
     fn drain(&self, drain: Drain) -> BoxFuture<'_, Result<NodeState, Refusal>> {
         async move { Ok(self.node.drain(drain.drain)) }.boxed()
+    }
+
+    fn measure(&self, sheet: &mut Sheet) {
+        self.node.measure(sheet);
     }
 
     fn wal(&self, shard: ShardId, from: Index, follow: bool) -> BoxFuture<'_, Result<WalStream, Refusal>> {

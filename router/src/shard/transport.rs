@@ -7,6 +7,7 @@ use bytes::Bytes;
 use common::change::ChangesRequest;
 use common::command::Command;
 use common::ids::{Index, NodeId, ShardId};
+use common::metrics::Sheet;
 use common::refusal::Refusal;
 use common::state::{Campaign, Drain, NodeState, Promote};
 use common::wire::{ChangesAnswer, ReadAnswer, ReadRequest, WriteAnswer};
@@ -38,6 +39,9 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Begins or ends the draining of the node, which then says how it is. Never waits behind the other calls.
     fn drain(&self, drain: Drain) -> BoxFuture<'_, Result<NodeState, Refusal>>;
+
+    /// Writes down what the node counts, if it has no port of its own to be asked at.
+    fn measure(&self, _sheet: &mut Sheet) {}
 
     /// Follows a shard's log.
     fn wal(&self, shard: ShardId, from: Index, follow: bool) -> BoxFuture<'_, Result<WalStream, Refusal>>;

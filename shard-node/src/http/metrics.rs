@@ -1,66 +1,80 @@
-//! `GET /_metrics`: numbers for Prometheus, taken when they are asked for.
+//! `GET /_metrics`: the numbers of this node for Prometheus, and the count of every request here.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use common::state::Role;
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use common::metrics::{Format, Sheet};
+use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::node::Node;
+use crate::process;
+use crate::telemetry::{self, request};
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfShard {
-    shard: u32,
+pub(super) async fn metrics(State(node): State<Arc<Node>>, headers: HeaderMap) -> Response {
+    let mut sheet = Sheet::default();
+    node.measure(&mut sheet);
+    node.requests().measure(&mut sheet);
+    process::measure(&mut sheet);
+    let format = Format::accepted(headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()));
+    ([(CONTENT_TYPE, format.content_type())], sheet.text(format)).into_response()
 }
 
-type Numbers = Family<OfShard, Gauge<u64, AtomicU64>>;
+/// Counts a request by its route's pattern, and does its work under the ids of the requests it is sent for.
+pub(super) async fn around(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let _under_way = node.requests().begin();
+    let route = route(request.uri().path());
+    let method = request.method().clone();
+    let ids = request::ids_of(request.headers());
+    let span = telemetry::request_span(route, &method, request.headers(), ids.as_ref());
+    let work = next.run(request).instrument(span.clone());
+    request::within_any(ids, async {
+        let response = work.await;
+        let took = began.elapsed();
+        node.requests().answered(route, &method, response.status(), took);
+        telemetry::answered(&span, route, &method, response.status(), took);
+        response
+    })
+    .await
+}
 
-pub(super) async fn metrics(State(node): State<Arc<Node>>) -> Response {
-    let mut registry = Registry::with_prefix("quorate");
-    let mut number = |name: &str, help: &str| {
-        let numbers = Numbers::default();
-        registry.register(name, help, numbers.clone());
-        numbers
-    };
-    let primary = number("primary", "1 if this replica leads its shard");
-    let healthy = number("healthy", "1 if this replica can serve");
-    let term = number("term", "Raft's term");
-    let last = number("last_index", "Index of the last log entry");
-    let applied = number("applied_index", "Index of the last entry folded into the engine");
-    let lag = number("lag_milliseconds", "How far this replica is behind what its primary told it");
-    let fsyncs = number("wal_fsyncs", "Syncs of the log since the start");
-    let written = number("wal_written_bytes", "Bytes written to the log since the start");
-    let queue = number("write_queue_bytes", "Bytes of commands that wait to be proposed or committed");
-    let engine = number("engine_bytes", "Size of the engine");
-    for replica in node.replicas() {
-        let of = OfShard { shard: replica.shard().0 };
-        let state = replica.state();
-        let set = |numbers: &Numbers, value: u64| _ = numbers.get_or_create(&of).set(value);
-        set(&primary, u64::from(state.role == Role::Primary));
-        set(&healthy, u64::from(state.healthy));
-        set(&term, state.term.0);
-        set(&last, state.last.index.0);
-        set(&applied, state.applied.0);
-        set(&lag, state.lag_ms);
-        let log = replica.group().wal().stats();
-        set(&fsyncs, log.fsyncs);
-        set(&written, log.bytes_written);
-        set(&queue, replica.queue_bytes() as u64);
-        set(&engine, replica.group().engine().size_bytes());
+/// The pattern of a path, as a constant: no request makes a new one. An alias counts as what it stands for.
+fn route(path: &str) -> &'static str {
+    if let Some((_, verb)) = path.strip_prefix("/v1/shards/").and_then(|rest| rest.split_once('/')) {
+        return match verb {
+            "write" => "/v1/shards/{shard}/write",
+            "read" => "/v1/shards/{shard}/read",
+            "changes" => "/v1/shards/{shard}/changes",
+            _ => "other",
+        };
     }
-    let mut text = String::new();
-    match encode(&mut text, &registry) {
-        Ok(()) => {
-            ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
-        }
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    match path.strip_prefix("/v1").unwrap_or(path) {
+        "/_replication/state" => "/v1/_replication/state",
+        "/_replication/replicate" => "/v1/_replication/replicate",
+        "/_replication/vote" => "/v1/_replication/vote",
+        "/_replication/snapshot" => "/v1/_replication/snapshot",
+        "/_replication/promote" => "/v1/_replication/promote",
+        "/_replication/wal" => "/v1/_replication/wal",
+        "/_metrics" => "/_metrics",
+        "/_up" => "/_up",
+        "/_ready" => "/_ready",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_counts_as_its_pattern() {
+        assert_eq!(route("/v1/shards/12/write"), "/v1/shards/{shard}/write");
+        assert_eq!(route("/_replication/vote"), route("/v1/_replication/vote"));
+        assert_eq!(route("/v1/shards/1/else"), "other");
     }
 }

@@ -1,10 +1,11 @@
 //! The node's internal port: what other nodes and routers ask over HTTP.
 //!
-//! Routes are built without side effects and run on any listener. All but `/_up` need the cluster secret if there is
-//! one. `/_replication/…` is an alias of `/v1/_replication/…`.
+//! Routes are built without side effects and run on any listener. All but `/_up` and `/_ready` need the cluster
+//! secret if there is one. `/_replication/…` is an alias of `/v1/_replication/…`.
 
 pub mod client;
 mod data;
+mod health;
 mod metrics;
 mod replication;
 mod wal;
@@ -44,8 +45,11 @@ pub fn routes(node: Arc<Node>, secret: Option<Secret>) -> Router {
         .route("/v1/shards/{shard}/changes", post(data::changes))
         .route("/_metrics", get(metrics::metrics))
         .layer(middleware::from_fn_with_state(secret.map(Arc::new), check_secret))
-        .route("/_up", get(up))
+        .route("/_up", get(health::up))
+        .route("/_ready", get(health::ready))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        // Inside routes, where the pattern of the path is known.
+        .route_layer(middleware::from_fn_with_state(node.clone(), metrics::around))
         .with_state(node)
 }
 
@@ -55,14 +59,5 @@ async fn check_secret(State(secret): State<Option<Arc<Secret>>>, request: Reques
         next.run(request).await
     } else {
         (StatusCode::UNAUTHORIZED, "the cluster secret is needed\n").into_response()
-    }
-}
-
-/// Whether every replica here can serve.
-async fn up(State(node): State<Arc<Node>>) -> Response {
-    let state = node.state();
-    match state.replicas.iter().find(|replica| !replica.healthy) {
-        None => (StatusCode::OK, "{\"status\":\"ok\"}\n").into_response(),
-        Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "{\"status\":\"degraded\"}\n").into_response(),
     }
 }

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::raft::committed::Committed;
+use crate::raft::counts::Counts;
 use crate::raft::hearing::Hearing;
 use crate::raft::log_store::LogStore;
 use crate::raft::network::Network;
@@ -246,6 +247,11 @@ impl Group {
         &self.engine
     }
 
+    /// What it counts for those who watch it.
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.shared.counts
+    }
+
     pub(crate) fn wal(&self) -> &Wal {
         &self.wal
     }
@@ -271,7 +277,7 @@ impl Group {
 
     /// Bytes of snapshots received since the start, one that is still coming included.
     pub(crate) fn snapshot_bytes(&self) -> u64 {
-        self.shared.snapshot_bytes()
+        self.shared.counts.received.bytes.get()
     }
 
     /// Deletes some of what dropped databases left; whether there was anything.

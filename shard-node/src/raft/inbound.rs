@@ -140,17 +140,20 @@ impl Group {
         let _alone = self.receiving.try_lock().map_err(|_| Refused::Busy)?;
         let mut receiver =
             Receiver::new(&self.dir, SPOOLED.fetch_add(1, Ordering::Relaxed)).map_err(ReceiveError::Io)?;
+        let counts = &self.shared.counts.received;
+        let _under_way = counts.begin();
         receiver.push(&start)?;
-        self.shared.add_snapshot_bytes(start.len());
+        counts.bytes.add(start.len() as u64);
         while let Some(bytes) = rest.next().await {
             let bytes = bytes.map_err(ReceiveError::Io)?;
             receiver.push(&bytes)?;
-            self.shared.add_snapshot_bytes(bytes.len());
+            counts.bytes.add(bytes.len() as u64);
         }
         let (header, data) = receiver.finish()?;
         tracing::info!(shard = %header.shard, snapshot = %header.meta, "received a snapshot");
         let snapshot = Snapshot { meta: header.meta, snapshot: Box::new(data) };
         let answer = self.raft.install_full_snapshot(header.vote, snapshot).await.map_err(stopped)?;
+        counts.done.inc();
         Ok(wire::encode(&answer))
     }
 

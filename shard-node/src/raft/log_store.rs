@@ -167,6 +167,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError> {
         // Before the disk: from here on this replica may not confirm an older primary any more.
+        self.shared.counts.voted(self.replica, self.shared.vote(), *vote);
         self.shared.set_vote(*vote);
         let bytes = postcard::to_stdvec(vote).expect("a vote always serialises into memory");
         let bytes = bytes::Bytes::from(bytes);

@@ -4,6 +4,7 @@
 #![allow(clippy::result_large_err)]
 
 pub(crate) mod committed;
+pub(crate) mod counts;
 pub(crate) mod frames;
 pub(crate) mod group;
 mod hearing;

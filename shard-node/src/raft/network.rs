@@ -136,7 +136,13 @@ impl RaftNetwork<TypeConfig> for Client {
         let header = self.to.header(vote, snapshot.meta);
         let taken = watch::Sender::new(false);
         let watched = taken.subscribe();
+        let _under_way = self.shared.counts.sent.begin();
         let frames = stream(header, *snapshot.snapshot, taken);
+        let shared = self.shared.clone();
+        let counted = move |frame: &std::io::Result<Bytes>| {
+            shared.counts.sent.bytes.add(frame.as_ref().map_or(0, |frame| frame.len() as u64));
+        };
+        let frames = frames.inspect(counted).boxed();
         let node = self.node()?;
         tracing::info!(shard = %self.to.shard, %node, "sending a snapshot");
         let answer: Result<Bytes, PeerError> = tokio::select! {
@@ -145,6 +151,7 @@ impl RaftNetwork<TypeConfig> for Client {
             () = stalled(watched) => Err(PeerError::Broken { node: node.clone(), reason: "it stopped taking it".to_owned() }),
         };
         let answer = answer.map_err(|error| unreachable(&error))?;
+        self.shared.counts.sent.done.inc();
         wire::decode(&answer).map_err(|error| unreachable(&error).into())
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::raft::counts::Counts;
 use crate::raft::types::{LogId, StoredMembership, Vote};
 use crate::wal;
 
@@ -40,9 +41,8 @@ pub(crate) struct Shared {
     durable: watch::Sender<Option<LogId>>,
     synced: watch::Sender<Synced>,
     disk_full: AtomicBool,
-    /// Bytes of snapshots received since the start.
-    snapshot_bytes: AtomicU64,
     damage: Mutex<Option<String>>,
+    pub(crate) counts: Counts,
     /// Held for reading while somebody reads the engine, for writing while its content is replaced by a snapshot.
     pub(crate) gate: RwLock<()>,
     /// Cancelled when the replica stops; ends waits for room on the disk.
@@ -57,8 +57,8 @@ impl Shared {
             durable: watch::Sender::new(None),
             synced: watch::Sender::default(),
             disk_full: AtomicBool::new(false),
-            snapshot_bytes: AtomicU64::new(0),
             damage: Mutex::new(None),
+            counts: Counts::default(),
             gate: RwLock::new(()),
             stopping: CancellationToken::new(),
         })
@@ -151,15 +151,6 @@ impl Shared {
                 false => tracing::info!("there is room on the disk again"),
             }
         }
-    }
-
-    /// Bytes of snapshots received since the start, one that is still coming included.
-    pub(crate) fn snapshot_bytes(&self) -> u64 {
-        self.snapshot_bytes.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn add_snapshot_bytes(&self, bytes: usize) {
-        self.snapshot_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Why the files of this replica cannot be trusted any more, if so.

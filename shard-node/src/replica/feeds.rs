@@ -19,6 +19,12 @@ impl Feeds {
         waiting.entry(db).or_insert_with(|| watch::Sender::new(())).subscribe()
     }
 
+    /// How many wait, or look for changes just now.
+    pub(crate) fn waiting(&self) -> usize {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.values().map(watch::Sender::receiver_count).sum()
+    }
+
     /// These databases changed; with `None` any may have.
     pub(crate) fn wake(&self, changed: Option<&[DbUid]>) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,6 +51,7 @@ mod tests {
         feeds.wake(Some(&[DbUid::DBS, DbUid::SHARDS]));
         one.changed().await.expect("woken");
         assert!(!two.has_changed().expect("still there"));
+        assert_eq!(feeds.waiting(), 2);
         drop(one);
         feeds.wake(Some(&[DbUid::DBS]));
         assert_eq!(feeds.waiting.lock().expect("not poisoned").len(), 1);

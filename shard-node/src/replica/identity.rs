@@ -125,7 +125,7 @@ impl Home {
             shard: self.shard,
             // 0 stands for nobody in the very first log entry.
             replica: RaftId(u64::from_le_bytes(bytes).max(1)),
-            replacement: self.was_moved_aside(),
+            replacement: self.moved_aside() > 0,
         };
         let text = serde_json::to_vec_pretty(&identity).expect("an identity always serialises");
         // Durable before anything else is in the folder: whatever it votes for, it votes as this incarnation.
@@ -143,8 +143,9 @@ impl Home {
         Ok(identity)
     }
 
-    fn was_moved_aside(&self) -> bool {
-        (0..).map(|n| self.aside(n)).take_while(|path| path.exists()).count() > 0
+    /// How many folders of damaged predecessors were set aside.
+    pub(crate) fn moved_aside(&self) -> usize {
+        (0..).map(|n| self.aside(n)).take_while(|path| path.exists()).count()
     }
 
     fn aside(&self, n: u32) -> PathBuf {

@@ -363,6 +363,16 @@ impl Replica {
         self.writes.bytes()
     }
 
+    /// Requests that wait for changes now.
+    pub(crate) fn feed_waiters(&self) -> usize {
+        self.feeds.waiting()
+    }
+
+    /// Folders of damaged predecessors that were set aside.
+    pub(crate) fn damaged_folders(&self) -> usize {
+        self.home.moved_aside()
+    }
+
     /// Committed entries from `from` on.
     pub(crate) async fn wal(&self, from: Index, limit: usize) -> Result<Vec<Committed>, Refusal> {
         let refused = |reason| Refusal::OutOfService { shard: self.shard(), reason };

@@ -61,6 +61,7 @@ impl Loop {
         let mut waiting = Vec::new();
         // Only those who came before a round begins may use its proof.
         while self.receiver.recv_many(&mut waiting, WAITING_MAX).await > 0 {
+            self.group.counts().read_round.see(waiting.len() as u64);
             let outcome = self.round().await;
             for reply in waiting.drain(..) {
                 // Whoever asked may be gone.

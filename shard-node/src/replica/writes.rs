@@ -210,6 +210,7 @@ impl Loop {
             batch.into_iter().for_each(|entry| _ = answer_one(entry, Err(refusal.clone())));
             return None;
         }
+        self.group.counts().entry_commands.see(commands as u64);
         let packed = Packed::join(commands, batch.iter().map(|entry| entry.encoded.as_slice()));
         match self.group.propose(packed).await {
             Ok(proposed) => {

@@ -8,7 +8,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
+use common::metrics::{Histogram, LOG_SYNC};
 use rustix::fs::{FlockOperation, flock};
 
 use super::direct::{self, Buffer};
@@ -28,6 +30,8 @@ pub(super) struct Disk {
     handle: File,
     pub fsyncs: AtomicU64,
     pub bytes_written: AtomicU64,
+    /// How long syncs took that somebody waited for.
+    pub sync_times: Histogram,
     #[cfg(test)]
     pub faults: super::tests::Faults,
 }
@@ -57,6 +61,7 @@ impl Disk {
             handle,
             fsyncs: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
+            sync_times: Histogram::of(&LOG_SYNC),
             #[cfg(test)]
             faults: super::tests::Faults::default(),
         })
@@ -116,7 +121,10 @@ impl Disk {
         #[cfg(test)]
         self.faults.before_sync(path)?;
         self.fsyncs.fetch_add(1, Ordering::Relaxed);
-        file.sync_data().map_err(|error| Error::io(path, &error))
+        let began = Instant::now();
+        let synced = file.sync_data();
+        self.sync_times.took(began.elapsed());
+        synced.map_err(|error| Error::io(path, &error))
     }
 
     fn sync_folder(&self) -> Result<(), Error> {

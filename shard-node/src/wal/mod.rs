@@ -36,6 +36,7 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use common::ids::{ClusterId, NodeId, RaftId, ShardId};
+use common::metrics::Histogram;
 use serde::{Deserialize, Serialize};
 
 pub use dump::{Dumped, scan};
@@ -251,6 +252,11 @@ impl Wal {
             segments: state.segments.len() as u64,
             segment_bytes_total: state.segments.values().map(|segment| u64::from(segment.bytes)).sum(),
         }
+    }
+
+    /// How long its syncs took.
+    pub fn sync_times(&self) -> &Histogram {
+        &self.0.shared.disk.sync_times
     }
 
     /// Writes what is queued, ends the threads, and lets others open the folder. Later writes get [`Error::Closed`];

@@ -14,6 +14,7 @@ use super::error::Error;
 use super::{Answer, render};
 use crate::ops;
 use crate::ops::get::Wanted;
+use crate::telemetry::request;
 use options::{Filter, Kind, Options};
 use sending::Sending;
 
@@ -36,15 +37,20 @@ pub(super) async fn feed(call: &Call, name: DbName, body: Body) -> Answer {
     let kind = options.kind;
     // The first page is there before the status goes out: a shard that cannot answer fails the whole request.
     let sending = Sending::begin(call.app.ops.clone(), &name, options).await?;
-    let chunks = futures::stream::try_unfold(Some(sending), |state| async move {
-        let Some(mut sending) = state else { return Ok(None) };
-        match sending.chunk().await {
-            Ok((chunk, more)) => Ok(Some((chunk, more.then_some(sending)))),
-            Err(error) => {
-                tracing::debug!(%error, "a feed was cut");
-                Err(error)
+    // The feed goes on when the request's own work has ended: it keeps its id, and counts as a reader.
+    let (id, reader) = (request::current(), call.app.metrics.reads_changes());
+    let chunks = futures::stream::try_unfold(Some(sending), move |state| {
+        let _reads = &reader;
+        request::within_any(id.clone(), async move {
+            let Some(mut sending) = state else { return Ok(None) };
+            match sending.chunk().await {
+                Ok((chunk, more)) => Ok(Some((chunk, more.then_some(sending)))),
+                Err(error) => {
+                    tracing::debug!(%error, "a feed was cut");
+                    Err(error)
+                }
             }
-        }
+        })
     });
     let body = Body::from_stream(chunks);
     Ok(match kind {
