@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use http::Uri;
 
+use crate::admin::Admin;
 use crate::check;
 
 /// Where the router listens unless told otherwise: CouchDB's port, on loopback only.
@@ -19,7 +20,7 @@ pub const DATA: &str = "quorate-data";
 /// Without a cluster file it is the embedded mode: shards and replicas in this one process, open to everybody on
 /// this machine (and to nobody else).
 #[derive(Debug, Clone, Parser)]
-#[command(name = "quorate-router", version, after_help = EXAMPLES)]
+#[command(name = "quorate-router", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     /// The cluster file: nodes, shards, secret, settings. Without nodes and shards in it, its other settings
     /// hold for the embedded mode.
@@ -42,6 +43,16 @@ pub struct Cli {
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = RUNNING, exclusive = true)]
     #[arg(value_parser = check::url)]
     pub check: Option<Uri>,
+    /// Something else than serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program does beside serving.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Asks something of a running cluster.
+    Admin(Admin),
 }
 
 const EXAMPLES: &str = "\
@@ -50,6 +61,7 @@ Examples:
   quorate-router --replicas 1 --data /srv/quorate         embedded, for a small machine
   quorate-router --cluster cluster.toml --listen 127.0.0.1:5985
   quorate-router --check http://127.0.0.1:5985            exit code 0 if that router is up
+  quorate-router admin backup --to /srv/backup-1          all databases of a running cluster, in a new folder
 
 Every setting of the cluster file can also be given as an environment variable: QUORATE_, then its path with __
 between the levels, for example QUORATE_ADMIN__NAME, QUORATE_ADMIN__PASSWORD, QUORATE_LOG__FILTER=debug.";

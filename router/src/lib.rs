@@ -1,7 +1,9 @@
 //! Quorate's front door: HTTP API, placement, batching, health monitor, failover coordinator, embedded mode.
 
+pub mod admin;
 pub mod app;
 pub mod auth;
+pub mod backup;
 pub mod cli;
 pub mod cluster;
 pub mod embedded;

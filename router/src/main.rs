@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use router::check::check;
-use router::cli::Cli;
+use router::cli::{Cli, Command};
 use router::embedded::on_threads;
 use router::run::run;
 
@@ -25,8 +25,9 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: &Cli) -> Result<(), Box<dyn Error>> {
-    match &cli.check {
-        Some(url) => Ok(on_threads(1, check(url))??),
-        None => Ok(run(cli)?),
+    match (&cli.command, &cli.check) {
+        (Some(Command::Admin(admin)), _) => on_threads(1, admin.run())?,
+        (None, Some(url)) => Ok(on_threads(1, check(url))??),
+        (None, None) => Ok(run(cli)?),
     }
 }

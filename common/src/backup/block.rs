@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::record::Record;
+use super::record::{Record, Unreadable};
 use super::{End, Header};
 
 /// The first bytes of every stream.
@@ -82,23 +82,43 @@ impl Head {
 }
 
 /// Records on their way into a block.
-#[derive(Debug, Default)]
-pub struct Records(Vec<u8>);
+#[derive(Debug)]
+pub struct Records {
+    bytes: Vec<u8>,
+    full: usize,
+}
+
+impl Default for Records {
+    fn default() -> Self {
+        Self::of(BLOCK_BYTES)
+    }
+}
 
 impl Records {
+    /// A block that is full once it holds so many bytes.
+    pub fn of(full: usize) -> Self {
+        Self { bytes: Vec::new(), full }
+    }
+
     /// Adds a record.
     pub fn push(&mut self, record: &Record) {
-        record.encode(&mut self.0);
+        record.encode(&mut self.bytes);
+    }
+
+    /// The records in it.
+    pub fn decode(&self) -> Result<Vec<Record>, Unreadable> {
+        let mut rest = &self.bytes[..];
+        std::iter::from_fn(|| (!rest.is_empty()).then(|| Record::decode(&mut rest))).collect()
     }
 
     /// Whether the block should be closed.
     pub fn is_full(&self) -> bool {
-        self.0.len() >= BLOCK_BYTES
+        self.bytes.len() >= self.full
     }
 
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.bytes.is_empty()
     }
 }
 
@@ -119,7 +139,7 @@ impl Writer {
     /// A block of records.
     pub fn records(&mut self, records: &Records) -> Bytes {
         let mut bytes = Vec::new();
-        self.block(&mut bytes, RECORDS, &records.0);
+        self.block(&mut bytes, RECORDS, &records.bytes);
         bytes.into()
     }
 

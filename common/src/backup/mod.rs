@@ -9,6 +9,7 @@
 //! retried), and what can be made again from the rest.
 
 pub mod block;
+pub mod plan;
 pub mod reader;
 pub mod record;
 pub mod tally;

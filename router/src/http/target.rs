@@ -62,6 +62,12 @@ pub(crate) enum Server {
     ReplicationPromote,
     /// `/v1/_replication/wal`
     ReplicationWal,
+    /// `/v1/_backup/catalog`
+    BackupCatalog,
+    /// `/v1/_backup/export`
+    BackupExport,
+    /// `/v1/_backup/load`
+    BackupLoad,
 }
 
 /// Endpoints of a database.
@@ -130,6 +136,7 @@ impl Target {
         match first {
             "" => Target::Server(Server::Root),
             "v1" if rest.starts_with("_replication/") => replication(&rest["_replication/".len()..]),
+            "v1" if rest.starts_with("_backup/") => backup(&rest["_backup/".len()..]),
             "_replication" => replication(rest),
             _ => server(first, rest).unwrap_or_else(|| in_db(&decode(first), rest)),
         }
@@ -180,6 +187,9 @@ impl Server {
             Server::ReplicationState => "/v1/_replication/state",
             Server::ReplicationPromote => "/v1/_replication/promote",
             Server::ReplicationWal => "/v1/_replication/wal",
+            Server::BackupCatalog => "/v1/_backup/catalog",
+            Server::BackupExport => "/v1/_backup/export",
+            Server::BackupLoad => "/v1/_backup/load",
         }
     }
 
@@ -187,7 +197,7 @@ impl Server {
         match self {
             Server::DbsInfo => "GET,HEAD,POST",
             Server::Session => "GET,HEAD,POST,DELETE",
-            Server::ReplicationPromote => "POST",
+            Server::ReplicationPromote | Server::BackupExport | Server::BackupLoad => "POST",
             Server::DbUpdates => "GET",
             _ => "GET,HEAD",
         }
@@ -293,6 +303,15 @@ fn replication(rest: &str) -> Target {
         "state" => Target::Server(Server::ReplicationState),
         "promote" => Target::Server(Server::ReplicationPromote),
         "wal" => Target::Server(Server::ReplicationWal),
+        _ => Target::Refused(Refused::Nothing),
+    }
+}
+
+fn backup(rest: &str) -> Target {
+    match rest {
+        "catalog" => Target::Server(Server::BackupCatalog),
+        "export" => Target::Server(Server::BackupExport),
+        "load" => Target::Server(Server::BackupLoad),
         _ => Target::Refused(Refused::Nothing),
     }
 }
