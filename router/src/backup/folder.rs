@@ -14,13 +14,13 @@ use super::manifest::{self, Manifest, hex};
 
 /// A folder that a backup is written to.
 #[derive(Debug, Clone)]
-pub struct Folder {
+pub(super) struct Folder {
     path: PathBuf,
 }
 
 impl Folder {
     /// Makes the folder, or takes an empty one.
-    pub fn create(path: &Path) -> Result<Self, Error> {
+    pub(super) fn create(path: &Path) -> Result<Self, Error> {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::file(path))?;
         let mut entries = fs::read_dir(path).map_err(Error::file(path))?;
         if entries.next().is_some() {
@@ -35,7 +35,7 @@ impl Folder {
     }
 
     /// Begins a file.
-    pub fn begin(&self, name: &str) -> Result<Part, Error> {
+    pub(super) fn begin(&self, name: &str) -> Result<Part, Error> {
         let path = self.path.join(format!("{name}.part"));
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
         let file = file.map_err(Error::file(&path))?;
@@ -43,7 +43,7 @@ impl Folder {
     }
 
     /// Writes the manifest; with it the backup is whole.
-    pub fn seal(&self, manifest: &Manifest) -> Result<(), Error> {
+    pub(super) fn seal(&self, manifest: &Manifest) -> Result<(), Error> {
         let mut part = self.begin(manifest::FILE)?;
         part.write(manifest.to_text().as_bytes())?;
         part.finish().map(drop)
@@ -51,7 +51,7 @@ impl Folder {
 }
 
 /// A file that is being written.
-pub struct Part {
+pub(super) struct Part {
     path: PathBuf,
     whole: PathBuf,
     file: File,
@@ -61,14 +61,14 @@ pub struct Part {
 
 impl Part {
     /// Writes more.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.digest.update(bytes);
         self.bytes += bytes.len() as u64;
         self.file.write_all(bytes).map_err(Error::file(&self.path))
     }
 
     /// Syncs the file and gives it its name; its size and digest.
-    pub fn finish(self) -> Result<(u64, String), Error> {
+    pub(super) fn finish(self) -> Result<(u64, String), Error> {
         // The file before its name, and the name before the next file's: the manifest must never be there without
         // all that it names.
         let switch = || {
@@ -82,7 +82,7 @@ impl Part {
 }
 
 /// Reads the manifest of the backup in `path`.
-pub fn open(path: &Path) -> Result<Manifest, Error> {
+pub(super) fn open(path: &Path) -> Result<Manifest, Error> {
     let file = path.join(manifest::FILE);
     match fs::read(&file) {
         Ok(text) => Ok(Manifest::parse(&text)?),
@@ -94,6 +94,6 @@ pub fn open(path: &Path) -> Result<Manifest, Error> {
 }
 
 /// Damage of a file at a place.
-pub fn damage(file: &str, offset: u64, reason: impl ToString) -> Error {
+pub(super) fn damage(file: &str, offset: u64, reason: impl ToString) -> Error {
     Damage { file: file.to_owned(), offset, reason: reason.to_string() }.into()
 }

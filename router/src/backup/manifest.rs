@@ -14,7 +14,7 @@ use super::catalog::Database;
 use super::error::Damage;
 
 /// Its name in the backup's folder.
-pub const FILE: &str = "manifest.json";
+pub(super) const FILE: &str = "manifest.json";
 
 const BEFORE: &str = "{\"sha256\":\"";
 const BETWEEN: &str = "\",\"manifest\":";
@@ -24,73 +24,73 @@ const DIGEST_CHARS: usize = 64;
 /// See the module.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Manifest {
+pub(super) struct Manifest {
     /// The format of all files.
-    pub format: u16,
+    pub(super) format: u16,
     /// The version of the program that wrote it.
-    pub quorate: String,
+    pub(super) quorate: String,
     /// Names the backup; each file carries it.
-    pub backup: Uuid,
+    pub(super) backup: Uuid,
     /// The name of the cluster it was taken from.
-    pub cluster: String,
+    pub(super) cluster: String,
     /// That cluster.
-    pub cluster_id: ClusterId,
+    pub(super) cluster_id: ClusterId,
     /// When it was begun, in milliseconds since 1970: every write acknowledged before is in it.
-    pub began_ms: u64,
+    pub(super) began_ms: u64,
     /// When it was done.
-    pub ended_ms: u64,
+    pub(super) ended_ms: u64,
     /// The databases, sorted by name.
-    pub databases: Vec<Saved>,
+    pub(super) databases: Vec<Saved>,
     /// Databases that were deleted while it was taken; nothing of them is to be restored.
-    pub left_out: Vec<DbName>,
+    pub(super) left_out: Vec<DbName>,
     /// A file a shard.
-    pub shards: Vec<Part>,
+    pub(super) shards: Vec<Part>,
 }
 
 /// A database in a backup.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Saved {
+pub(super) struct Saved {
     /// What it is called, and its settings.
-    pub database: Database,
+    pub(super) database: Database,
     /// What there is of it, over all shards.
-    pub tally: Tally,
+    pub(super) tally: Tally,
 }
 
 /// A file of a backup: what one shard gave out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Part {
+pub(super) struct Part {
     /// The shard.
-    pub shard: ShardId,
+    pub(super) shard: ShardId,
     /// The file's name.
-    pub file: String,
+    pub(super) file: String,
     /// Its size.
-    pub bytes: u64,
+    pub(super) bytes: u64,
     /// Its digest, as `sha256sum` shows it.
     pub sha256: String,
     /// Term of the last log entry in it.
-    pub term: Term,
+    pub(super) term: Term,
     /// Index of the last log entry in it.
-    pub index: Index,
+    pub(super) index: Index,
     /// Documents in it, deleted ones included.
-    pub documents: u64,
+    pub(super) documents: u64,
 }
 
 /// The name of a shard's file.
-pub fn file_of(shard: ShardId) -> String {
+pub(super) fn file_of(shard: ShardId) -> String {
     format!("shard-{shard}.backup")
 }
 
 impl Manifest {
     /// Its text.
-    pub fn to_text(&self) -> String {
+    pub(super) fn to_text(&self) -> String {
         let text = serde_json::to_string_pretty(self).expect("a manifest always serialises");
         format!("{BEFORE}{}{BETWEEN}{text}{BEHIND}", hex(&Sha256::digest(&text)))
     }
 
     /// Reads and checks its text.
-    pub fn parse(text: &[u8]) -> Result<Self, Damage> {
+    pub(super) fn parse(text: &[u8]) -> Result<Self, Damage> {
         let damage = |offset: usize, reason: String| Damage { file: FILE.to_owned(), offset: offset as u64, reason };
         let cut = || damage(0, "it is no manifest, or not all of one".to_owned());
         let rest = text.strip_prefix(BEFORE.as_bytes()).ok_or_else(cut)?;
@@ -110,6 +110,6 @@ impl Manifest {
 }
 
 /// Lowercase hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -7,16 +7,16 @@
 pub mod catalog;
 pub mod error;
 mod folder;
-pub mod manifest;
+mod manifest;
 mod progress;
 mod report;
-pub mod restore;
-pub mod server;
+mod restore;
+mod server;
 mod stored;
-pub mod take;
+mod take;
 #[cfg(test)]
 mod tests;
-pub mod verify;
+mod verify;
 
 use std::path::PathBuf;
 

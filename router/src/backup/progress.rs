@@ -4,37 +4,37 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub struct Progress(ProgressBar);
+pub(super) struct Progress(ProgressBar);
 
 impl Progress {
     /// A bar, unless `quiet`. Without a terminal it hides itself.
-    pub fn new(quiet: bool) -> Self {
+    pub(super) fn new(quiet: bool) -> Self {
         let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         Self(ProgressBar::with_draw_target(Some(0), target))
     }
 
     /// Begins something of this size: bytes.
-    pub fn begin(&self, what: &'static str, bytes: u64) {
+    pub(super) fn begin(&self, what: &'static str, bytes: u64) {
         self.start(what, bytes, "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
     }
 
     /// Begins something of about this size: documents.
-    pub fn begin_documents(&self, what: &'static str, documents: u64) {
+    pub(super) fn begin_documents(&self, what: &'static str, documents: u64) {
         self.start(what, documents, "{msg} {wide_bar} {human_pos}/{human_len} documents {per_sec} {eta}");
     }
 
     /// So much more is done.
-    pub fn add(&self, more: u64) {
+    pub(super) fn add(&self, more: u64) {
         self.0.inc(more);
     }
 
     /// So much has to be done again.
-    pub fn take_back(&self, less: u64) {
+    pub(super) fn take_back(&self, less: u64) {
         self.0.set_position(self.0.position().saturating_sub(less));
     }
 
     /// It is done, or never will be.
-    pub fn end(&self) {
+    pub(super) fn end(&self) {
         self.0.finish_and_clear();
     }
 

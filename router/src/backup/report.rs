@@ -14,7 +14,7 @@ use super::manifest::Manifest;
 
 /// What was done.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub(super) struct Report {
     ok: bool,
     command: &'static str,
     folder: String,
@@ -38,7 +38,7 @@ struct Row {
 
 impl Report {
     /// About a backup in `folder`; about these of its databases `only`.
-    pub fn new(command: &'static str, folder: &Path, manifest: &Manifest, only: Option<&[DbName]>) -> Self {
+    pub(super) fn new(command: &'static str, folder: &Path, manifest: &Manifest, only: Option<&[DbName]>) -> Self {
         let wanted = |name: &DbName| only.is_none_or(|only| only.contains(name));
         let saved = manifest.databases.iter().filter(|saved| wanted(&saved.database.name));
         let databases: Vec<Row> =
@@ -60,7 +60,7 @@ impl Report {
     }
 
     /// The databases were restored under these names.
-    pub fn restored(mut self, names: Vec<DbName>) -> Self {
+    pub(super) fn restored(mut self, names: Vec<DbName>) -> Self {
         if let ([row], [name]) = (&mut self.databases[..], &names[..]) {
             row.name = name.clone();
         }
@@ -68,7 +68,7 @@ impl Report {
     }
 
     /// As one JSON object.
-    pub fn to_json(&self) -> String {
+    pub(super) fn to_json(&self) -> String {
         serde_json::to_string(self).expect("a report always serialises")
     }
 }
@@ -94,7 +94,7 @@ impl fmt::Display for Report {
 }
 
 /// What went wrong, as one JSON object.
-pub fn failure(error: &Error) -> String {
+pub(super) fn failure(error: &Error) -> String {
     let (name, damages) = match error {
         Error::Usage(_) => ("usage", None),
         Error::Unreachable { .. } => ("unreachable", None),

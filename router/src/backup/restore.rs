@@ -40,17 +40,17 @@ const USERS: &str = "_users";
 
 /// What to restore.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub(super) struct Wanted {
     /// The backup's folder.
-    pub from: PathBuf,
+    pub(super) from: PathBuf,
     /// This database alone; all, if left out.
-    pub database: Option<DbName>,
+    pub(super) database: Option<DbName>,
     /// Under this name.
-    pub rename: Option<DbName>,
+    pub(super) rename: Option<DbName>,
     /// Whether to go on with what an interrupted restore left.
-    pub proceed: bool,
+    pub(super) proceed: bool,
     /// Files read at once.
-    pub jobs: usize,
+    pub(super) jobs: usize,
 }
 
 /// A database to be made.
@@ -70,7 +70,11 @@ impl Target<'_> {
 }
 
 /// Restores into the cluster behind `server`; the manifest, and the databases' names.
-pub async fn restore(server: &Server, wanted: &Wanted, progress: &Progress) -> Result<(Manifest, Vec<DbName>), Error> {
+pub(super) async fn restore(
+    server: &Server,
+    wanted: &Wanted,
+    progress: &Progress,
+) -> Result<(Manifest, Vec<DbName>), Error> {
     let manifest = checked(wanted.from.clone(), progress.clone()).await?;
     let targets = targets(&manifest, wanted)?;
     check(server, &catalog(server).await?, &manifest, &targets, wanted.proceed).await?;

@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 const TEXT_CHARS_MAX: usize = 200;
 
 /// See the module.
-pub struct Server {
+pub(super) struct Server {
     client: Client<HttpConnector, Full<Bytes>>,
     base: String,
     authorization: Option<HeaderValue>,
@@ -33,7 +33,7 @@ pub struct Server {
 
 impl Server {
     /// The server at `url` (`http://HOST:PORT`), asked as this user with this password.
-    pub fn new(url: &Uri, credentials: Option<(&str, &str)>) -> Result<Self, Error> {
+    pub(super) fn new(url: &Uri, credentials: Option<(&str, &str)>) -> Result<Self, Error> {
         let authority = url.authority().filter(|_| url.scheme_str() == Some("http"));
         let authority = authority.ok_or_else(|| Error::Usage(format!("{url} is not http://HOST:PORT")))?;
         let authorization = credentials.map(|(user, password)| {
@@ -47,7 +47,7 @@ impl Server {
     }
 
     /// Asks for JSON; asks again for a while if that may help.
-    pub async fn json<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, Error> {
+    pub(super) async fn json<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, Error> {
         let kind = "application/json";
         let text = patiently(async || self.whole(method.clone(), path, kind, body.clone()).await).await?;
         let unreadable = |error: serde_json::Error| Error::Unreachable {
@@ -58,13 +58,13 @@ impl Server {
     }
 
     /// Sends what has an effect only once, however often it is sent; sends it again for a while if that may help.
-    pub async fn post(&self, path: &str, body: Bytes) -> Result<(), Error> {
+    pub(super) async fn post(&self, path: &str, body: Bytes) -> Result<(), Error> {
         let kind = "application/octet-stream";
         patiently(async || self.whole(Method::POST, path, kind, body.clone()).await).await.map(drop)
     }
 
     /// Asks for a stream, once.
-    pub async fn stream(&self, path: &str, body: Bytes) -> Result<Stream, Error> {
+    pub(super) async fn stream(&self, path: &str, body: Bytes) -> Result<Stream, Error> {
         let response = self.send(Method::POST, path, "application/json", body).await?;
         Ok(Stream { url: format!("{}{path}", self.base), body: response.into_body() })
     }
@@ -95,14 +95,14 @@ impl Server {
 }
 
 /// A stream that is taken piece by piece.
-pub struct Stream {
+pub(super) struct Stream {
     url: String,
     body: Incoming,
 }
 
 impl Stream {
     /// The next piece; `None` at the end.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         let lost = |reason: String| Error::Unreachable { url: self.url.clone(), reason };
         loop {
             let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await;
@@ -119,13 +119,13 @@ impl Stream {
     }
 
     /// The stream is not what it should be; asking for it again may help.
-    pub fn broken(&self, reason: impl ToString) -> Error {
+    pub(super) fn broken(&self, reason: impl ToString) -> Error {
         Error::Unreachable { url: self.url.clone(), reason: reason.to_string() }
     }
 }
 
 /// Does it again while what went wrong may pass.
-pub async fn patiently<T>(mut attempt: impl AsyncFnMut() -> Result<T, Error>) -> Result<T, Error> {
+pub(super) async fn patiently<T>(mut attempt: impl AsyncFnMut() -> Result<T, Error>) -> Result<T, Error> {
     let until = Instant::now() + RETRIES;
     loop {
         match attempt().await {

@@ -20,7 +20,7 @@ use super::manifest::{Manifest, Part, hex};
 const READ_BYTES: usize = 256 << 10;
 
 /// One shard's file.
-pub struct Stored {
+pub(super) struct Stored {
     path: PathBuf,
     part: Part,
     backup: Uuid,
@@ -35,7 +35,7 @@ pub struct Stored {
 
 impl Stored {
     /// Opens the file of `part`, which `manifest` names, in `folder`.
-    pub fn open(folder: &Path, manifest: &Manifest, part: &Part) -> Result<Self, Error> {
+    pub(super) fn open(folder: &Path, manifest: &Manifest, part: &Part) -> Result<Self, Error> {
         let path = folder.join(&part.file);
         let file = match File::open(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -58,7 +58,7 @@ impl Stored {
     }
 
     /// The next records; `None` when all were read and the file is as it was written.
-    pub fn next(&mut self) -> Result<Option<Vec<Record>>, Error> {
+    pub(super) fn next(&mut self) -> Result<Option<Vec<Record>>, Error> {
         loop {
             let piece = self.reader.next();
             match piece.map_err(|damaged| damage(&self.part.file, damaged.offset, damaged.reason))? {
@@ -79,12 +79,12 @@ impl Stored {
     }
 
     /// What was read so far.
-    pub fn tallies(&self) -> &Tallies {
+    pub(super) fn tallies(&self) -> &Tallies {
         self.reader.tallies()
     }
 
     /// Bytes of the file read so far.
-    pub fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 

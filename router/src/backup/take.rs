@@ -26,10 +26,10 @@ const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// Milliseconds since 1970.
-pub type Clock<'a> = &'a dyn Fn() -> u64;
+pub(super) type Clock<'a> = &'a dyn Fn() -> u64;
 
 /// Takes a backup of the cluster behind `server` into the new folder `to`, from `jobs` shards at once.
-pub async fn take(
+pub(super) async fn take(
     server: &Server,
     to: &Path,
     jobs: usize,
@@ -74,7 +74,7 @@ pub async fn take(
 }
 
 /// The databases and shards behind `server`.
-pub async fn catalog(server: &Server) -> Result<Catalog, Error> {
+pub(super) async fn catalog(server: &Server) -> Result<Catalog, Error> {
     let catalog: Catalog = server.json(Method::GET, "/v1/_backup/catalog", Bytes::new()).await?;
     if catalog.format != FORMAT {
         let reason = format!(
@@ -87,7 +87,7 @@ pub async fn catalog(server: &Server) -> Result<Catalog, Error> {
 }
 
 /// What shards counted, by database, and the databases that any of them had dropped.
-pub fn sum(ends: impl Iterator<Item = DatabaseEnd>) -> (BTreeMap<DbUid, Tally>, BTreeSet<DbUid>) {
+pub(super) fn sum(ends: impl Iterator<Item = DatabaseEnd>) -> (BTreeMap<DbUid, Tally>, BTreeSet<DbUid>) {
     let (mut sums, mut dropped) = (BTreeMap::new(), BTreeSet::new());
     for end in ends {
         match end.dropped {
@@ -100,7 +100,7 @@ pub fn sum(ends: impl Iterator<Item = DatabaseEnd>) -> (BTreeMap<DbUid, Tally>, 
 
 /// Reads a shard's part to its end; asked for again, from its beginning, when it breaks off. `restart` is called
 /// before each attempt, `keep` with every piece of it.
-pub async fn export(
+pub(super) async fn export(
     server: &Server,
     ask: &Export,
     progress: &Progress,

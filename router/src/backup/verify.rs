@@ -14,7 +14,7 @@ use super::stored::Stored;
 
 /// The manifest of the backup in `from`, if all of it is as it was written; otherwise each damaged file with the
 /// first place that is not. Blocks on the disk.
-pub fn verify(from: &Path, progress: &Progress) -> Result<Manifest, Error> {
+pub(super) fn verify(from: &Path, progress: &Progress) -> Result<Manifest, Error> {
     let manifest = folder::open(from)?;
     progress.begin("verifying", manifest.shards.iter().map(|part| part.bytes).sum());
     let mut sums: BTreeMap<DbUid, Tally> = BTreeMap::new();
