@@ -59,7 +59,7 @@ impl Reader {
     }
 
     /// The next piece, if all of it is here.
-    pub fn next(&mut self) -> Result<Option<Piece>, Damaged> {
+    pub fn read(&mut self) -> Result<Option<Piece>, Damaged> {
         if self.state == State::Magic {
             let known = self.buffer.len().min(MAGIC.len());
             if self.buffer[..known] != MAGIC[..known] {

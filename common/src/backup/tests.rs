@@ -101,7 +101,7 @@ fn read(bytes: &[u8], cut: usize) -> Result<Vec<Record>, Damaged> {
     let mut records = Vec::new();
     for part in bytes.chunks(cut) {
         reader.push(part);
-        while let Some(piece) = reader.next()? {
+        while let Some(piece) = reader.read()? {
             match piece {
                 Piece::Header(read) => assert_eq!(read, header()),
                 Piece::Records(more) => records.extend(more),

@@ -17,7 +17,7 @@ use super::folder::damage;
 use super::manifest::{Manifest, Part, hex};
 
 /// Read at a time.
-const READ_BYTES: usize = 256 << 10;
+const READ_BYTES: usize = 64 << 10;
 
 /// One shard's file.
 pub(super) struct Stored {
@@ -60,7 +60,7 @@ impl Stored {
     /// The next records; `None` when all were read and the file is as it was written.
     pub(super) fn next(&mut self) -> Result<Option<Vec<Record>>, Error> {
         loop {
-            let piece = self.reader.next();
+            let piece = self.reader.read();
             match piece.map_err(|damaged| damage(&self.part.file, damaged.offset, damaged.reason))? {
                 Some(Piece::Header(header)) => self.check(&header)?,
                 Some(Piece::Records(records)) => return Ok(Some(records)),

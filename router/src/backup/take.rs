@@ -136,7 +136,7 @@ async fn attempt(
     while let Some(bytes) = stream.next().await? {
         let before = reader.tallies().documents();
         reader.push(&bytes);
-        while let Some(piece) = reader.next().map_err(|damaged| stream.broken(damaged))? {
+        while let Some(piece) = reader.read().map_err(|damaged| stream.broken(damaged))? {
             match piece {
                 Piece::Header(header) => first = Some(header),
                 Piece::Records(_) => {}

@@ -409,7 +409,9 @@ async fn a_backup_is_asked_of_the_primary_also_after_a_failover() {
         stream.next().await.expect("a piece").expect("whole")
     };
     assert_eq!(told().await, format!("n1 of {}", request.backup));
-    fixture.change(|world| drop(world.dead.insert(id("n1"))));
+    fixture.change(|world| {
+        world.dead.insert(id("n1"));
+    });
     fixture.elect("n2");
     assert_eq!(told().await, format!("n2 of {}", request.backup));
 }

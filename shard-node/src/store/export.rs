@@ -3,7 +3,7 @@
 //! The reader must be a view: what lies in it must stay the same from the first block to the last. What a database
 //! counts of itself is compared with what was given out, so that nothing is left out in silence.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound;
 
 use common::backup::block::Records;
@@ -50,9 +50,11 @@ impl Current {
 }
 
 impl Export {
-    /// Of these databases, in this order.
+    /// Of these databases, in this order, each once.
     pub fn new(databases: Vec<DbUid>) -> Self {
-        Self { databases: databases.into(), current: None, ended: Vec::new(), tallies: Tallies::default() }
+        let mut met = BTreeSet::new();
+        let databases = databases.into_iter().filter(|db| met.insert(*db)).collect();
+        Self { databases, current: None, ended: Vec::new(), tallies: Tallies::default() }
     }
 
     /// Fills a block; an empty one means that all is out.
@@ -88,7 +90,7 @@ impl Export {
             self.ended.push(DatabaseEnd { uid: db, dropped: true, tally: Tally::default() });
             return Ok(());
         }
-        self.put(&[], Record::Database(db), block)?;
+        self.put(&Key::Counters(db), Record::Database(db), block)?;
         self.current = Some(Current::new(db));
         Ok(())
     }
@@ -101,7 +103,7 @@ impl Export {
                 "it counts {} documents and {} deleted ones, and has {} and {}",
                 counted.docs, counted.deleted, tally.docs, tally.deleted
             );
-            return Err(damaged(&Key::Counters(db).encode(), &what));
+            return Err(unsound(&Key::Counters(db), &what));
         }
         self.ended.push(DatabaseEnd { uid: db, dropped: false, tally });
         Ok(())
@@ -116,7 +118,8 @@ impl Export {
                 return Ok(false);
             }
             let (key, value) = pair?;
-            match key_of(&key)? {
+            let at = key_of(&key)?;
+            match at.clone() {
                 Key::Doc(_, id) => {
                     let unreadable = |record::Unknown| damaged(&key, "its record cannot be read");
                     let record = DocRecord::decode(&value).map_err(unreadable)?;
@@ -125,12 +128,12 @@ impl Export {
                     let stored = document.revisions.iter().zip(0u32..).filter(|(revision, _)| revision.stored);
                     current.bodies = stored.map(|(revision, at)| (at, id.clone(), revision.rev.clone())).collect();
                     current.winner = Some(record);
-                    self.put(&key, Record::Document(document), block)?;
+                    self.put(&at, Record::Document(document), block)?;
                 }
                 Key::Local(_, id) => {
                     let local = decoded(&key, Some(value), LocalRecord::decode)?.filter(|local| local.live);
                     if let Some(LocalRecord { counter, json, .. }) = local {
-                        self.put(&key, Record::Local(Local { id, counter, json }), block)?;
+                        self.put(&at, Record::Local(Local { id, counter, json }), block)?;
                     }
                 }
                 _ => return Err(damaged(&key, "it lies among the documents")),
@@ -148,19 +151,27 @@ impl Export {
         while !block.is_full() {
             let Some((at, id, rev)) = current.bodies.pop_front() else { break };
             let winner = current.winner.as_ref().filter(|record| record.winner == rev);
-            let key = Key::Body(current.db, id, rev).encode();
+            let key = Key::Body(current.db, id, rev);
             let json = match winner {
                 Some(record) => record.json.clone(),
-                None => view.get(&key)?.ok_or_else(|| damaged(&key, "a revision's body is gone"))?,
+                None => {
+                    let key = key.encode();
+                    view.get(&key)?.ok_or_else(|| damaged(&key, "a revision's body is gone"))?
+                }
             };
             self.put(&key, Record::Body(Body { at, json }), block)?;
         }
         Ok(())
     }
 
-    fn put(&mut self, key: &[u8], record: Record, block: &mut Records) -> Result<(), Error> {
-        self.tallies.push(&record).map_err(|what| damaged(key, &what))?;
+    fn put(&mut self, at: &Key, record: Record, block: &mut Records) -> Result<(), Error> {
+        self.tallies.push(&record).map_err(|what| unsound(at, &what))?;
         block.push(&record);
         Ok(())
     }
+}
+
+/// What does not add up. No damage of this replica's files, which would have it rebuilt: all replicas may be alike.
+fn unsound(at: &Key, what: &str) -> Error {
+    Error::Io { path: "this replica".into(), reason: format!("{what}: {at}") }
 }
