@@ -5,6 +5,7 @@
 //! | `POST /v1/shards/{shard}/write` | `Vec<Command>` | [`WriteAnswer`] |
 //! | `POST /v1/shards/{shard}/read` | [`ReadRequest`] | [`ReadAnswer`] |
 //! | `POST /v1/shards/{shard}/changes` | [`ChangesRequest`](crate::change::ChangesRequest) | [`ChangesAnswer`] |
+//! | `POST /v1/shards/{shard}/export` | [`ExportRequest`](crate::backup::ExportRequest) | a stream of type [`BACKUP`], or `Err(Refusal)` |
 //!
 //! The status repeats what the answer says (200; 421 not primary; 503; 507 …), so that curl and proxies see it too.
 
@@ -17,6 +18,9 @@ use crate::refusal::Refusal;
 
 /// First byte of every message. A reader refuses what it does not know.
 pub const VERSION: u8 = 1;
+
+/// Content type of a shard's part of a backup.
+pub const BACKUP: &str = "application/vnd.quorate.backup";
 
 /// Header that carries the cluster secret on the internal port: `Authorization: Bearer <secret>`.
 pub const SECRET_HEADER: http::HeaderName = http::header::AUTHORIZATION;

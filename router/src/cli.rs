@@ -62,6 +62,7 @@ Examples:
   quorate-router --cluster cluster.toml --listen 127.0.0.1:5985
   quorate-router --check http://127.0.0.1:5985            exit code 0 if that router is up
   quorate-router admin status                             who leads, and how all replicas are; see admin --help
+  quorate-router admin backup --to /srv/backup-1          all databases of a running cluster, in a new folder
 
 Every setting of the cluster file can also be given as an environment variable: QUORATE_, then its path with __
 between the levels, for example QUORATE_ADMIN__NAME, QUORATE_ADMIN__PASSWORD, QUORATE_LOG__FILTER=debug.";

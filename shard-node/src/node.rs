@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use common::backup::ExportRequest;
 use common::change::ChangesRequest;
 use common::command::Command;
 use common::config::Config;
@@ -152,6 +153,11 @@ impl Node {
     /// Answers with changes, after waiting for some if asked to.
     pub async fn changes(&self, shard: ShardId, request: ChangesRequest) -> ChangesAnswer {
         self.replica(shard)?.changes(request).await
+    }
+
+    /// A shard's part of a backup, block by block.
+    pub async fn export(&self, shard: ShardId, request: ExportRequest) -> Result<Frames, Refusal> {
+        self.replica(shard)?.export(request).await
     }
 
     /// What the node and each of its replicas are now.

@@ -5,11 +5,14 @@ use std::path::PathBuf;
 
 use http::StatusCode;
 
-use crate::offline;
+use crate::{backup, offline};
 
 /// See the module.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A backup that could not be taken or restored, or that is damaged.
+    #[error(transparent)]
+    Backup(#[from] backup::error::Error),
     /// The command line cannot be meant so.
     #[error("{0}")]
     Usage(String),
@@ -75,7 +78,7 @@ impl Error {
     /// The program's exit code: 1 for something begun that is not done, 2 for what could not even be looked at.
     pub(super) fn code(&self) -> u8 {
         match self {
-            Error::Unfinished(_) => 1,
+            Error::Unfinished(_) | Error::Backup(_) => 1,
             _ => 2,
         }
     }

@@ -15,13 +15,14 @@ mod status;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use common::config::OPERATOR_PASSWORD;
 use common::ids::{NodeId, ShardId};
 use http::Uri;
 
+use crate::backup::{self, Reach};
 use client::Router;
 pub use error::Error;
 use output::Output;
@@ -56,7 +57,8 @@ Examples:
   quorate-router admin drain n4 && systemctl restart quorate-shard-node@n4
   quorate-router admin replace n4             after n4 was started with an empty folder
   quorate-router admin check --data /var/lib/quorate
-  quorate-router admin dump-wal --shard 0 --from 1000 --json | jq .index";
+  quorate-router admin dump-wal --shard 0 --from 1000 --json | jq .index
+  quorate-router admin backup --to /srv/backup-1          all databases of a running cluster, in a new folder";
 
 #[derive(Debug, Clone, Subcommand)]
 enum Command {
@@ -155,6 +157,8 @@ enum Command {
         #[arg(long, conflicts_with = "data")]
         follow: bool,
     },
+    #[command(flatten)]
+    Backup(backup::Command),
 }
 
 fn shard(text: &str) -> Result<ShardId, std::num::ParseIntError> {
@@ -206,12 +210,23 @@ impl Admin {
             Command::DumpWal { shard, from, data: None, follow, .. } => {
                 files::dump_running(&router()?, &output, shard, from, follow).await
             }
+            Command::Backup(command) => {
+                let reach = Reach { url: self.url.clone(), credentials: self.credentials()?, json: self.json };
+                backup::run(&command, &reach, &now_ms).await?;
+                Ok(Verdict::Good)
+            }
         }
     }
 
     /// The router to ask, as the admin named on the command line.
     fn router(&self) -> Result<Router, Error> {
-        let Some(user) = &self.user else { return Router::new(&self.url, None) };
+        let credentials = self.credentials()?;
+        Router::new(&self.url, credentials.as_ref().map(|(user, password)| (user.as_str(), password.as_str())))
+    }
+
+    /// The admin's name and password, if there is one.
+    fn credentials(&self) -> Result<Option<(String, String)>, Error> {
+        let Some(user) = &self.user else { return Ok(None) };
         let password = match &self.password_file {
             Some(path) => {
                 let failed = |source| Error::File { path: path.clone(), source };
@@ -222,8 +237,13 @@ impl Admin {
                 Error::Usage(what)
             })?,
         };
-        Router::new(&self.url, Some((user, &password)))
+        Ok(Some((user.clone(), password)))
     }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -211,6 +211,27 @@ impl Catalog {
         }
     }
 
+    /// What is known of all databases, sorted by name; every change acknowledged before is in it.
+    pub async fn entries(&self) -> Result<Vec<DbEntry>, CatalogError> {
+        let mut entries = vec![self.inner.users.as_ref().clone()];
+        let mut after: Option<DocId> = None;
+        loop {
+            let (page, _) = self.dbs().page(after.as_ref(), Consistency::Linearizable).await?;
+            for row in &page.rows {
+                let (Some(json), Some(name)) = (&row.json, record::name_of(&row.id)) else { continue };
+                let record: DbRecord = decode(&row.id, json)?;
+                if record.state == State::Live {
+                    entries.push(record.entry(&name));
+                }
+            }
+            after = page.rows.into_iter().last().map(|row| row.id);
+            if !page.more || after.is_none() {
+                entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+                return Ok(entries);
+            }
+        }
+    }
+
     /// The database a change in the feed of [`DbUid::DBS`] is about, and what happened to it; `None` if it is about
     /// none. The change must carry the body.
     pub fn news(&self, change: &Change) -> Result<Option<(DbName, News)>, CatalogError> {

@@ -6,6 +6,7 @@
 mod ask;
 pub mod catalog;
 mod coordinator;
+mod export;
 mod members;
 mod probe;
 mod slots;

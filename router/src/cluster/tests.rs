@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
+use common::backup::ExportRequest;
 use common::ids::{ClusterId, RaftId, RequestId, Seq, Term};
 use common::query::{DbCounters, Query};
 use common::rev::Rev;
 use common::state::ReplicaState;
 use common::wire::{ChangesAnswer, ReadAnswer, ReadReply, WriteAnswer};
+use futures::StreamExt;
 use futures::future::BoxFuture;
 use uuid::Uuid;
 
 use super::*;
+use crate::shard::transport::ExportStream;
 
 const SHARD: ShardId = ShardId(0);
 
@@ -149,6 +152,19 @@ impl Transport for Fake {
 
     fn drain(&self, _: Drain) -> BoxFuture<'_, Result<NodeState, Refusal>> {
         self.state()
+    }
+
+    fn export<'a>(
+        &'a self,
+        _shard: ShardId,
+        request: &'a ExportRequest,
+    ) -> BoxFuture<'a, Result<ExportStream, Refusal>> {
+        async move {
+            self.pass().await?;
+            let told = format!("{} of {}", self.node, request.backup);
+            Ok(futures::stream::iter([Ok(told.into())]).boxed())
+        }
+        .boxed()
     }
 
     fn wal(&self, shard: ShardId, _: Index, _: bool) -> BoxFuture<'_, Result<WalStream, Refusal>> {
@@ -386,4 +402,20 @@ async fn stopping_ends_every_task() {
     let fixture = fixture().await;
     fixture.cluster.stop().await;
     assert!(fixture.cluster.write(SHARD, command()).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backup_is_asked_of_the_primary_also_after_a_failover() {
+    let fixture = fixture().await;
+    let request = ExportRequest { backup: Uuid::from_u128(7), databases: Vec::new() };
+    let told = async || {
+        let mut stream = fixture.cluster.export(SHARD, request.clone()).await.expect("a primary");
+        stream.next().await.expect("a piece").expect("whole")
+    };
+    assert_eq!(told().await, format!("n1 of {}", request.backup));
+    fixture.change(|world| {
+        world.dead.insert(id("n1"));
+    });
+    fixture.elect("n2");
+    assert_eq!(told().await, format!("n2 of {}", request.backup));
 }

@@ -69,7 +69,7 @@ mod tests {
         assert_eq!(need(Method::GET, "/_ready"), Need::Nothing);
         assert_eq!(need(Method::GET, "/"), Need::Anybody);
         assert_eq!(need(Method::GET, "/_session"), Need::Anybody);
-        for path in ["/_all_dbs", "/_metrics", "/v1/_replication/state", "/_membership"] {
+        for path in ["/_all_dbs", "/_metrics", "/v1/_replication/state", "/_membership", "/v1/_backup/catalog"] {
             assert_eq!(need(Method::GET, path), Need::Admin, "{path}");
         }
         for path in ["/db", "/db/doc", "/db/_local/x", "/db/_changes", "/db/_find", "/_nope", "/db/_nope"] {

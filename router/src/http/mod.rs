@@ -7,6 +7,7 @@
 mod accept;
 mod access;
 mod all_docs;
+mod backup;
 mod body;
 mod bulk;
 mod bulk_get;
@@ -182,6 +183,9 @@ async fn on_server(call: Call, server: Server, method: Method, body: Body) -> An
         (Server::ReplicationPromote, Method::POST) => replication::promote(&call, body).await,
         (Server::ReplicationDrain, Method::POST) => replication::drain(&call, body).await,
         (Server::ReplicationWal, Method::GET) => replication::wal(&call).await,
+        (Server::BackupCatalog, Method::GET) => backup::catalog(&call).await,
+        (Server::BackupExport, Method::POST) => backup::export(&call, body).await,
+        (Server::BackupLoad, Method::POST) => backup::load(&call, body).await,
         (server, _) => Err(Error::Method(Target::Server(server).allow())),
     }
 }

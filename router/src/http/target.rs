@@ -81,6 +81,12 @@ pub(crate) enum Server {
     ReplicationDrain,
     /// `/v1/_replication/wal`
     ReplicationWal,
+    /// `/v1/_backup/catalog`
+    BackupCatalog,
+    /// `/v1/_backup/export`
+    BackupExport,
+    /// `/v1/_backup/load`
+    BackupLoad,
 }
 
 /// Endpoints of a database.
@@ -157,6 +163,7 @@ impl Target {
         match first {
             "" => Target::Server(Server::Root),
             "v1" if rest.starts_with("_replication/") => replication(&rest["_replication/".len()..]),
+            "v1" if rest.starts_with("_backup/") => backup(&rest["_backup/".len()..]),
             "_replication" => replication(rest),
             "_utils" => Target::Dashboard(rest.to_owned()),
             _ => server(first, rest).unwrap_or_else(|| in_db(&decode(first), rest)),
@@ -214,6 +221,9 @@ impl Server {
             Server::ReplicationPromote => "/v1/_replication/promote",
             Server::ReplicationDrain => "/v1/_replication/drain",
             Server::ReplicationWal => "/v1/_replication/wal",
+            Server::BackupCatalog => "/v1/_backup/catalog",
+            Server::BackupExport => "/v1/_backup/export",
+            Server::BackupLoad => "/v1/_backup/load",
         }
     }
 
@@ -222,6 +232,7 @@ impl Server {
             Server::DbsInfo => "GET,HEAD,POST",
             Server::Session => "GET,HEAD,POST,DELETE",
             Server::ReplicationPromote | Server::ReplicationDrain => "POST",
+            Server::BackupExport | Server::BackupLoad => "POST",
             Server::DbUpdates => "GET",
             _ => "GET,HEAD",
         }
@@ -338,6 +349,15 @@ fn replication(rest: &str) -> Target {
         "promote" => Target::Server(Server::ReplicationPromote),
         "drain" => Target::Server(Server::ReplicationDrain),
         "wal" => Target::Server(Server::ReplicationWal),
+        _ => Target::Refused(Refused::Nothing),
+    }
+}
+
+fn backup(rest: &str) -> Target {
+    match rest {
+        "catalog" => Target::Server(Server::BackupCatalog),
+        "export" => Target::Server(Server::BackupExport),
+        "load" => Target::Server(Server::BackupLoad),
         _ => Target::Refused(Refused::Nothing),
     }
 }

@@ -41,7 +41,7 @@ impl Ops {
     }
 
     /// Where the feed ends, and how many documents there are, by shard; `None` if the database was dropped.
-    async fn counters(
+    pub(crate) async fn counters(
         &self,
         db: &DbEntry,
         consistency: Consistency,

@@ -4,6 +4,7 @@
 //! client of their own: on HTTP/1.1 that means connections of their own, and no batch ever delays them.
 
 use bytes::Bytes;
+use common::backup::ExportRequest;
 use common::change::ChangesRequest;
 use common::command::Command;
 use common::ids::{Index, NodeId, ShardId};
@@ -12,6 +13,7 @@ use common::secret::Secret;
 use common::state::{Campaign, Drain, NodeState, Promote};
 use common::wire::{self, ChangesAnswer, ReadAnswer, ReadRequest, WriteAnswer};
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryFutureExt};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, BodyStream, Full};
@@ -22,7 +24,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
-use super::transport::{Transport, WalStream};
+use super::transport::{ExportStream, Transport, WalStream};
 use crate::names::Names;
 use crate::telemetry::{self, request};
 
@@ -121,6 +123,21 @@ impl<C: Connect + Clone + Send + Sync + 'static> HttpTransport<C> {
         serde_json::from_slice(&bytes).map_err(|_| Failure::Answered(status, excerpt(&bytes)))
     }
 
+    /// An answer that is taken as it comes.
+    fn pieces(&self, response: Response<Incoming>) -> BoxStream<'static, Result<Bytes, Refusal>> {
+        let node = self.node.clone();
+        let pieces = BodyStream::new(response.into_body()).filter_map(move |frame| {
+            let node = node.clone();
+            async move {
+                match frame {
+                    Ok(frame) => frame.into_data().ok().map(Ok),
+                    Err(_) => Some(Err(Refusal::Unreachable(node))),
+                }
+            }
+        });
+        pieces.boxed()
+    }
+
     /// What a failure means for something that may be asked anywhere again.
     fn harmless(&self, shard: Option<ShardId>, failure: Failure) -> Refusal {
         match failure {
@@ -202,17 +219,29 @@ impl<C: Connect + Clone + Send + Sync + 'static> Transport for HttpTransport<C> 
                 let bytes = collect(response).await.map_err(|failure| self.harmless(Some(shard), failure))?;
                 return Err(self.foreign(Some(shard), status, &excerpt(&bytes)));
             }
-            let node = self.node.clone();
-            let pieces = BodyStream::new(response.into_body()).filter_map(move |frame| {
-                let node = node.clone();
-                async move {
-                    match frame {
-                        Ok(frame) => frame.into_data().ok().map(Ok),
-                        Err(_) => Some(Err(Refusal::Unreachable(node))),
-                    }
-                }
-            });
-            Ok(pieces.boxed())
+            Ok(self.pieces(response))
+        }
+        .boxed()
+    }
+
+    fn export<'a>(
+        &'a self,
+        shard: ShardId,
+        request: &'a ExportRequest,
+    ) -> BoxFuture<'a, Result<ExportStream, Refusal>> {
+        async move {
+            let path = format!("/v1/shards/{shard}/export");
+            let sent = self.send(&self.data, Method::POST, &path, wire::encode(request).into()).await;
+            let response = sent.map_err(|failure| self.harmless(Some(shard), failure))?;
+            let status = response.status();
+            if status.is_success() {
+                return Ok(self.pieces(response));
+            }
+            let bytes = collect(response).await.map_err(|failure| self.harmless(Some(shard), failure))?;
+            match wire::decode::<Result<(), Refusal>>(&bytes) {
+                Ok(Err(refusal)) => Err(refusal),
+                _ => Err(self.foreign(Some(shard), status, &excerpt(&bytes))),
+            }
         }
         .boxed()
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use common::backup::ExportRequest;
 use common::change::ChangesRequest;
 use common::command::Command;
 use common::ids::{Index, NodeId, ShardId};
@@ -17,7 +18,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 use shard_node::node::Node;
 
-use super::transport::{Transport, WalStream};
+use super::transport::{ExportStream, Transport, WalStream};
 
 /// Log entries read at once.
 const WAL_PAGE_ENTRIES: usize = 256;
@@ -68,6 +69,19 @@ impl Transport for LocalTransport {
 
     fn measure(&self, sheet: &mut Sheet) {
         self.node.measure(sheet);
+    }
+
+    fn export<'a>(
+        &'a self,
+        shard: ShardId,
+        request: &'a ExportRequest,
+    ) -> BoxFuture<'a, Result<ExportStream, Refusal>> {
+        async move {
+            let blocks = self.node.export(shard, request.clone()).await?;
+            let broken = move |error: std::io::Error| Refusal::OutOfService { shard, reason: error.to_string() };
+            Ok(blocks.map(move |block| block.map_err(broken)).boxed())
+        }
+        .boxed()
     }
 
     fn wal(&self, shard: ShardId, from: Index, follow: bool) -> BoxFuture<'_, Result<WalStream, Refusal>> {

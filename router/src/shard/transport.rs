@@ -4,6 +4,7 @@
 //! from a write that may have arrived ([`Refusal::UnknownOutcome`]: only the same request ids may be tried again).
 
 use bytes::Bytes;
+use common::backup::ExportRequest;
 use common::change::ChangesRequest;
 use common::command::Command;
 use common::ids::{Index, NodeId, ShardId};
@@ -16,6 +17,9 @@ use futures::stream::BoxStream;
 
 /// Committed entries of a log as NDJSON, in pieces that need not end with a line.
 pub type WalStream = BoxStream<'static, Result<Bytes, Refusal>>;
+
+/// A shard's part of a backup, in pieces that need not end with a block.
+pub type ExportStream = BoxStream<'static, Result<Bytes, Refusal>>;
 
 /// A way to one node. Every future may be dropped at any moment; what was sent then may still take effect.
 pub trait Transport: Send + Sync + 'static {
@@ -42,6 +46,10 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Writes down what the node counts, if it has no port of its own to be asked at.
     fn measure(&self, _sheet: &mut Sheet) {}
+
+    /// Asks for a shard's part of a backup. Refused in time or streamed; a stream that breaks off ends with an error.
+    fn export<'a>(&'a self, shard: ShardId, request: &'a ExportRequest)
+    -> BoxFuture<'a, Result<ExportStream, Refusal>>;
 
     /// Follows a shard's log.
     fn wal(&self, shard: ShardId, from: Index, follow: bool) -> BoxFuture<'_, Result<WalStream, Refusal>>;

@@ -35,11 +35,11 @@ pub(super) async fn changes(State(node): State<Arc<Node>>, Path(shard): Path<Sha
     })
 }
 
-fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     wire::decode(body).map_err(|error| Refusal::BadBatch(error.to_string()))
 }
 
-fn respond<T: Serialize>(answer: Result<T, Refusal>) -> Response {
+pub(super) fn respond<T: Serialize>(answer: Result<T, Refusal>) -> Response {
     let status = answer.as_ref().err().map_or(StatusCode::OK, status);
     (status, wire::encode(&answer)).into_response()
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use common::ids::{Index, NodeId, RaftId};
+use common::ids::{Index, NodeId, RaftId, Term};
 use common::state::{Peer, Promote};
 use openraft::error::ClientWriteError;
 use tokio::sync::{mpsc, oneshot};
@@ -23,7 +23,7 @@ use crate::raft::pulse::Pulse;
 use crate::raft::shared::Shared;
 use crate::raft::snapshot::Builder;
 pub(crate) use crate::raft::state_machine::run as blocking;
-use crate::raft::state_machine::{StateMachine, Wake, run};
+use crate::raft::state_machine::{StateMachine, Wake, read_applied, run};
 pub(crate) use crate::raft::timing::Timing;
 use crate::raft::types::{Member, Metrics, Packed, Raft, TypeConfig, peers, wal_id};
 use crate::raft::wire::{self, Scope};
@@ -240,6 +240,14 @@ impl Group {
             Err(std::sync::TryLockError::WouldBlock) => return None,
         };
         Some(read(self.engine.as_ref()))
+    }
+
+    /// A view of the engine as it is now, and the place in the log of the last entry in it.
+    pub(crate) fn view(&self) -> Result<(Term, Index, Box<dyn storage::Read>), storage::Error> {
+        let _open = self.shared.gate.read().unwrap_or_else(PoisonError::into_inner);
+        let view = self.engine.view()?;
+        let at = read_applied(view.as_ref())?.log_id.unwrap_or_default();
+        Ok((Term(at.leader_id.term), Index(at.index), view))
     }
 
     /// The engine, to write beside the log (and to ask for its size).

@@ -3,7 +3,7 @@
 //! The vote is set here before it is on disk and before any answer that depends on it leaves, so a reader of it never
 //! sees an older promise than the one already made to somebody else. What is applied is set after the engine has it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 //! Answers what routers ask. Everything that needs other nodes' states (founding, swapping, promoting) is decided by
 //! the node's monitor, which calls in here.
 
+mod export;
 mod feeds;
 pub(crate) mod housekeeping;
 pub(crate) mod identity;

@@ -6,6 +6,7 @@
 
 pub mod apply;
 pub mod changes;
+pub mod export;
 mod find;
 pub mod keys;
 mod overlay;
