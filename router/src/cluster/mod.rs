@@ -12,6 +12,7 @@ mod slots;
 mod system;
 #[cfg(test)]
 mod tests;
+pub(crate) mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};

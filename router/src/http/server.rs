@@ -9,7 +9,6 @@ use super::call::Call;
 use super::error::Error;
 use super::read::tell_lag;
 use super::{Answer, render};
-use crate::auth::User;
 
 /// The version of CouchDB whose API this is: clients decide by it what they may use.
 const COUCHDB_VERSION: &str = "3.5.0";
@@ -85,20 +84,6 @@ pub(super) fn uuids(call: &Call) -> Answer {
 pub(super) fn metrics(call: &Call) -> Answer {
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     Ok(render::typed(StatusCode::OK, kind, call.app.metrics.encode().into()))
-}
-
-/// `GET /_session`
-pub(super) fn session(call: &Call) -> Answer {
-    let (name, roles, by) = match &call.user {
-        User::Anonymous => (json!(null), "[]", ""),
-        User::Admin { name: None } => (json!(null), "[\"_admin\"]", ""),
-        User::Admin { name: Some(name) } => (json!(&**name), "[\"_admin\"]", ",\"authenticated\":\"default\""),
-    };
-    let body = format!(
-        "{{\"ok\":true,\"userCtx\":{{\"name\":{name},\"roles\":{roles}}},\
-         \"info\":{{\"authentication_handlers\":[\"default\"]{by}}}}}",
-    );
-    Ok(render::json(StatusCode::OK, body.into_bytes()))
 }
 
 /// `GET /_membership`
