@@ -36,7 +36,14 @@ pub(super) async fn admit(app: &App, target: &Target, parts: &Parts) -> Result<A
         return Ok(Admitted { user: User::anonymous(), level: Level::Anonymous, renewal: None });
     }
     let identity = app.auth.identify(&parts.headers).await?;
-    let level = level(app, &identity.user, class, target).await?;
+    let level = match level(app, &identity.user, class, target).await {
+        // What is not there has no members: what only they may do is told to be missing.
+        Err(error) => match decide(class, &parts.method, identity.user.level()) {
+            verdict @ (Verdict::Login | Verdict::NotServerAdmin) => return Err(Error::NotAllowed(verdict)),
+            _ => return Err(error),
+        },
+        Ok(level) => level,
+    };
     refuse_unless(decide(class, &parts.method, level))?;
     Ok(Admitted { user: identity.user, level, renewal: identity.renewal })
 }

@@ -32,7 +32,8 @@ pub(super) async fn login(call: &Call, body: Body) -> Answer {
         }
         Err(denied) => return Err(denied.into()),
     };
-    let text = json!({"ok": true, "name": &login.name, "roles": &*session.user.roles}).to_string();
+    let (name, roles) = (json!(&login.name), json!(&*session.user.roles));
+    let text = format!("{{\"ok\":true,\"name\":{name},\"roles\":{roles}}}");
     Ok(with_cookie(sent_on(call, text)?, session.cookie))
 }
 
