@@ -168,6 +168,18 @@ impl Auth {
         Ok(hash.expect("the cost was checked at start"))
     }
 
+    /// A user as they are now: with the roles they have, or nobody in particular if they are gone. What a token says
+    /// is not said again.
+    pub async fn again(&self, user: &User) -> Result<User, Denied> {
+        match (&user.name, user.by) {
+            (Some(name), Some(by @ (Handler::Cookie | Handler::Default))) => {
+                let account = self.account(name).await?;
+                Ok(account.map_or_else(User::anonymous, |account| account.user(by)))
+            }
+            _ => Ok(user.clone()),
+        }
+    }
+
     /// A document of `_users` was written here.
     pub fn users_changed(&self) {
         self.accounts.forget();

@@ -91,3 +91,19 @@ async fn news(cluster: &Cluster, db: DbUid, position: Option<Seq>, watcher: &imp
     }
     Ok(page.rows.last().map_or(since, |row| row.seq))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_not_confirmed_for_long_decides_nothing() {
+        let freshness = Freshness::default();
+        assert!(!freshness.is_fresh(), "nothing was confirmed yet");
+        freshness.confirm(Instant::now());
+        tokio::time::advance(FRESH_FOR - Duration::from_millis(1)).await;
+        assert!(freshness.is_fresh());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(!freshness.is_fresh());
+    }
+}

@@ -3,11 +3,14 @@
 //! Each route has its class here, in a match without a rest: a new one does not compile until it has one. What a class
 //! means to whom is the table in [`crate::auth::rules`].
 
+use std::sync::Arc;
+
 use common::ids::{DbName, DocId};
 use http::HeaderValue;
 use http::request::Parts;
 
 use super::error::Error;
+use super::standing::Standing;
 use super::target::{Part, Server, Target};
 use crate::app::App;
 use crate::auth::rules::{Class, Level, Verdict, decide};
@@ -24,16 +27,18 @@ pub(super) struct Admitted {
     pub level: Level,
     /// `Set-Cookie`: their session goes on.
     pub renewal: Option<HeaderValue>,
+    /// What is to be looked at again while the answer is being sent.
+    pub standing: Option<Standing>,
 }
 
 /// Tells who is asking, if they may ask for this.
-pub(super) async fn admit(app: &App, target: &Target, parts: &Parts) -> Result<Admitted, Error> {
+pub(super) async fn admit(app: &Arc<App>, target: &Target, parts: &Parts) -> Result<Admitted, Error> {
     if !app.auth.is_closed() {
         require_loopback(parts)?;
     }
     let class = class_of(target);
     if class == Class::Liveness {
-        return Ok(Admitted { user: User::anonymous(), level: Level::Anonymous, renewal: None });
+        return Ok(Admitted { user: User::anonymous(), level: Level::Anonymous, renewal: None, standing: None });
     }
     let identity = app.auth.identify(&parts.headers).await?;
     let level = match level(app, &identity.user, class, target).await {
@@ -45,7 +50,8 @@ pub(super) async fn admit(app: &App, target: &Target, parts: &Parts) -> Result<A
         Ok(level) => level,
     };
     refuse_unless(decide(class, &parts.method, level))?;
-    Ok(Admitted { user: identity.user, level, renewal: identity.renewal })
+    let standing = Standing::of(app, &identity.user, class, target, &parts.method);
+    Ok(Admitted { user: identity.user, level, renewal: identity.renewal, standing })
 }
 
 /// Passes a verdict on.
@@ -141,7 +147,7 @@ fn class_of_part(part: Part) -> Class {
 
 impl Target {
     /// The database it is about, under a name that there may be.
-    fn db(&self) -> Option<&DbName> {
+    pub(super) fn db(&self) -> Option<&DbName> {
         match self {
             Target::Db(db)
             | Target::Part(db, _)

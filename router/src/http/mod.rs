@@ -30,6 +30,7 @@ mod revs;
 mod server;
 mod session;
 mod shards;
+mod standing;
 mod target;
 mod unread;
 mod vet;
@@ -89,7 +90,7 @@ async fn answer(app: Arc<App>, target: Target, request: Request) -> Answer {
     if uri_bytes > app.config.limits.headers_bytes_max {
         return Err(Error::UriTooLong);
     }
-    let access::Admitted { user, level, renewal } = access::admit(&app, &target, &parts).await?;
+    let access::Admitted { user, level, renewal, standing } = access::admit(&app, &target, &parts).await?;
     let call = Call { app, parts, user, level };
     // The two that matter most are awaited in place; the rest are boxed, or the future of every request would be as
     // large as the largest of them.
@@ -97,6 +98,10 @@ async fn answer(app: Arc<App>, target: Target, request: Request) -> Answer {
         (Target::Doc(db, id), Method::PUT) => documents::put(&call, db, id, body).await,
         (Target::Doc(db, id), Method::GET) => read::get(&call, db, id).await,
         (target, method) => Box::pin(others(call, target, method, body)).await,
+    };
+    let answer = match standing {
+        None => answer,
+        Some(standing) => answer.map(|response| standing.guard(response)),
     };
     match renewal {
         None => answer,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use common::config::{Admin, Config, JwtAlgorithm, JwtKey};
+use http_body_util::BodyExt;
 use router::cluster::catalog::Clock;
 
 use crate::cluster::{Answered, Ask, OtherRouter, TestCluster};
@@ -201,6 +202,26 @@ async fn who_is_shut_out_on_one_router_is_shut_out_on_all() {
     one.done(security(r#"{"members":{"names":["eva"]}}"#)).await;
     assert_eq!(one.ask(&read).await.status(), 403);
     two.until(&read, 403).await;
+    fixture.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_shut_out_reads_no_further() {
+    let fixture = Fixture::start(|_| {}).await;
+    let Fixture { one, two, .. } = &fixture;
+    one.make_jan("x").await;
+    one.done(basic(ask("PUT", "/team", ""), "admin:secret")).await;
+    let security = |members: &str| basic(ask("PUT", "/team/_security", members), "admin:secret");
+    one.done(security(r#"{"members":{"names":["jan"]}}"#)).await;
+    two.until(&basic(ask("GET", "/team", ""), "jan:x"), 200).await;
+    let whole = two.done(basic(ask("GET", "/team/_changes", ""), "jan:x")).await;
+    assert_eq!(whole.json()["pending"], 0, "what ends by itself is not cut");
+    let feed = ask("GET", "/team/_changes?feed=continuous&heartbeat=500", "");
+    let reading = two.stream(&basic(feed, "jan:x")).await;
+    assert_eq!(reading.status().as_u16(), 200);
+    one.done(security(r#"{"members":{"names":["eva"]}}"#)).await;
+    let read = tokio::time::timeout(PATIENCE, reading.into_body().collect()).await.expect("it ends");
+    assert!(read.is_err(), "and not as if it were whole");
     fixture.end().await;
 }
 

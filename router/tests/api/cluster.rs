@@ -92,12 +92,23 @@ impl OtherRouter {
         answer(&self.app, ask).await
     }
 
+    /// The answer as it comes.
+    pub(crate) async fn stream(&self, ask: &Ask) -> Response<Body> {
+        send(&self.app, ask).await
+    }
+
     pub(crate) async fn end(self) {
         self.cluster.stop().await;
     }
 }
 
 async fn answer(app: &Router, ask: &Ask) -> Answered {
+    let (parts, body) = send(app, ask).await.into_parts();
+    let body = body.collect().await.expect("a whole body").to_bytes();
+    Answered { response: Response::from_parts(parts, ()), body: String::from_utf8_lossy(&body).into_owned() }
+}
+
+async fn send(app: &Router, ask: &Ask) -> Response<Body> {
     let mut request = Request::builder().method(ask.method.as_str()).uri(&ask.path);
     if !ask.headers.iter().any(|(name, _)| name == "host") {
         request = request.header("host", HOST);
@@ -106,10 +117,7 @@ async fn answer(app: &Router, ask: &Ask) -> Answered {
         request = request.header(name, value);
     }
     let request = request.body(Body::from(ask.body.clone())).expect("a valid request");
-    let response = app.clone().oneshot(request).await.expect("infallible");
-    let (parts, body) = response.into_parts();
-    let body = body.collect().await.expect("a whole body").to_bytes();
-    Answered { response: Response::from_parts(parts, ()), body: String::from_utf8_lossy(&body).into_owned() }
+    app.clone().oneshot(request).await.expect("infallible")
 }
 
 impl Ask {
