@@ -211,7 +211,8 @@ async fn the_key_of_sessions_is_made_once_for_all_routers_and_outlives_primaries
         cluster.stop().await;
     }
     embedded.shutdown().await;
-    drop((first, second, third));
+    // Whoever holds a node keeps its folder locked.
+    drop((embedded, first, second, third));
     let embedded = Embedded::start(&config, layout, data.path(), fatal()).await.expect("starts again");
     let (cluster, catalog) = router(&embedded);
     assert_eq!(key(&catalog).await, made);

@@ -108,12 +108,12 @@ fn class_of(target: &Target) -> Class {
         {
             Class::Users
         }
-        Target::Db(_) | Target::BadDb(_) => Class::Database,
+        Target::Db(_) => Class::Database,
         Target::Part(_, part) => class_of_part(*part),
         Target::Doc(_, id) | Target::Attachment(_, id, _) if id.is_design() => Class::Design,
         Target::Doc(..) | Target::Attachment(..) | Target::Local(..) | Target::ShardOf(..) => Class::Contents,
         Target::BadDoc(..) | Target::BadLocal(..) => Class::Contents,
-        Target::Refused(_) => Class::Commons,
+        Target::BadDb(_) | Target::Refused(_) => Class::Commons,
     }
 }
 
@@ -178,7 +178,7 @@ mod tests {
             ("/v1/_replication/state", Class::Server),
             ("/_replication/wal", Class::Server),
             ("/db", Class::Database),
-            ("/Bad", Class::Database),
+            ("/Bad", Class::Commons),
             ("/db/doc", Class::Contents),
             ("/db/doc/file", Class::Contents),
             ("/db/_nope", Class::Contents),

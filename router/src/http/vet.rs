@@ -62,10 +62,20 @@ async fn user(call: &Call, db: &DbName, id: &DocId, mut parsed: Parsed, new_edit
     if !admin && !new_edits {
         return Err(Error::Forbidden("Only _admin may write revisions made elsewhere.".into()));
     }
-    if parsed.deleted || id.is_design() {
-        // The table lets admins and whoever it is about delete, and admins write design documents.
-        return Ok(parsed);
+    // The table lets admins and whoever it is about delete, and admins write design documents.
+    if !parsed.deleted && !id.is_design() {
+        check(call, db, id, &parsed, admin).await?;
     }
+    if let Some(password) = user_document::plain_password(&parsed.body.json).map_err(Error::bad)? {
+        let hash = call.app.auth.hash(password).await?;
+        let json = user_document::with_hash(&parsed.body.json, hash.as_str());
+        parsed.body = document::parse(json.into(), call.limits())?.body;
+    }
+    Ok(parsed)
+}
+
+/// Checks a user's new document against the one it replaces.
+async fn check(call: &Call, db: &DbName, id: &DocId, parsed: &Parsed, admin: bool) -> Result<(), Error> {
     let wanted = Wanted { revs: Revs::Winner, tree: false };
     let (old, _) = call.app.ops.get(db, id, &wanted, Consistency::Linearizable).await?;
     let old = old.and_then(|doc| doc.found.into_iter().next()).filter(|winner| !winner.deleted);
@@ -75,13 +85,7 @@ async fn user(call: &Call, db: &DbName, id: &DocId, mut parsed: Parsed, new_edit
     }
     let old = old.as_ref().map(|old| &old.json[..]);
     let writer = Writer { name: call.user.name.as_deref(), admin };
-    user_document::check(id.as_str(), &parsed.body.json, old, writer).map_err(|why| Error::Forbidden(why.into()))?;
-    if let Some(password) = user_document::plain_password(&parsed.body.json).map_err(Error::bad)? {
-        let hash = call.app.auth.hash(password).await?;
-        let json = user_document::with_hash(&parsed.body.json, hash.as_str());
-        parsed.body = document::parse(json.into(), call.limits())?.body;
-    }
-    Ok(parsed)
+    user_document::check(id.as_str(), &parsed.body.json, old, writer).map_err(|why| Error::Forbidden(why.into()))
 }
 
 /// Adds the cookie of a session that goes on to an answer, unless it sets one itself.
