@@ -165,6 +165,9 @@ impl DbUid {
     /// `_shards`: the shard map.
     pub const SHARDS: DbUid = DbUid(uuid::Uuid::from_u128(3));
 
+    /// The document of [`DbUid::SHARDS`] with the key that signs sessions: shown to nobody, admins included.
+    pub const SESSION_KEY: &'static str = "session-key";
+
     /// Whether this is one of the catalog's databases, which are pinned to shard 0 whatever their keys hash to.
     pub fn is_system(self) -> bool {
         self.0.as_u128() <= 0xff

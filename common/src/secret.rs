@@ -7,7 +7,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use argon2::password_hash::phc::PasswordHash as Phc;
-use argon2::{Argon2, PasswordHasher, PasswordVerifier};
+use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use http::HeaderValue;
 use subtle::ConstantTimeEq;
 
@@ -32,6 +32,26 @@ impl Secret {
         (printable && text.len() >= SECRET_CHARS_MIN).then(|| Self(text.to_owned()))
     }
 
+    /// A new secret of 256 random bits.
+    ///
+    /// # Panics
+    /// If the system has no randomness to give; nothing would be secret then.
+    pub fn random() -> Self {
+        let mut bytes = [0u8; 32];
+        getrandom::fill(&mut bytes).expect("the system has randomness");
+        Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Any text, to be kept without being printed.
+    pub fn of_any(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// The secret itself, to be hashed.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
     /// Reads the secret from a file, surrounding white space aside. Refuses a file that others may read.
     pub fn read(path: &Path) -> io::Result<Self> {
         let mode = std::fs::metadata(path)?.permissions().mode();
@@ -47,13 +67,11 @@ impl Secret {
 
     /// Makes a new secret of 256 random bits and keeps it in a new file that only its owner may read.
     pub fn generate(path: &Path) -> io::Result<Self> {
-        let mut bytes = [0u8; 32];
-        getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let made = Self::random();
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        writeln!(file, "{text}")?;
+        writeln!(file, "{}", made.0)?;
         file.sync_all()?;
-        Ok(Self(text))
+        Ok(made)
     }
 
     /// Whether `offered` is the secret; takes the same time whatever it is.
@@ -75,6 +93,25 @@ impl Secret {
     }
 }
 
+/// What one Argon2id run costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// Memory, in KiB.
+    pub memory_kib: u32,
+    /// Passes over it.
+    pub iterations: u32,
+    /// Lanes.
+    pub lanes: u32,
+}
+
+impl Default for Cost {
+    /// The crate's (OWASP's): some 20 ms and 19 MiB.
+    fn default() -> Self {
+        let params = Params::DEFAULT;
+        Self { memory_kib: params.m_cost(), iterations: params.t_cost(), lanes: params.p_cost() }
+    }
+}
+
 /// A password's Argon2id hash, as a PHC string.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(String);
@@ -88,8 +125,25 @@ impl fmt::Debug for PasswordHash {
 impl PasswordHash {
     /// Hashes a password with Argon2id and the crate's (OWASP's) parameters: some 20 ms and 19 MiB.
     pub fn hash(password: &str) -> Self {
-        let hash = Argon2::default().hash_password(password.as_bytes());
-        Self(hash.expect("Argon2's default parameters are valid and the salt is random").to_string())
+        Self::hash_with(password, Cost::default()).expect("Argon2's default parameters are valid")
+    }
+
+    /// Hashes a password with Argon2id at this cost; `None` if the cost is none that Argon2 knows.
+    pub fn hash_with(password: &str, cost: Cost) -> Option<Self> {
+        let params = Params::new(cost.memory_kib, cost.iterations, cost.lanes, None).ok()?;
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        Some(Self(argon2.hash_password(password.as_bytes()).ok()?.to_string()))
+    }
+
+    /// Takes a stored hash (`$argon2id$…`); `None` if it is none, or dearer than `max`: whoever may store one could
+    /// otherwise make each of their logins take the machine.
+    pub fn from_stored(text: &str, max: Cost) -> Option<Self> {
+        let hash = Phc::new(text).ok()?;
+        let params = Params::try_from(&hash).ok()?;
+        let within = params.m_cost() <= max.memory_kib && params.t_cost() <= max.iterations;
+        let complete = hash.salt.is_some() && hash.hash.is_some();
+        let fits = within && params.p_cost() <= max.lanes && complete && hash.algorithm.as_str() == "argon2id";
+        fits.then(|| Self(text.to_owned()))
     }
 
     /// Takes a configured password: a hash (`$argon2id$…`) as it is, anything else is hashed.
@@ -151,5 +205,19 @@ mod tests {
         assert!(!hash.verify("Geheim"));
         assert_eq!(PasswordHash::from_configured(hash.as_str()), Ok(hash));
         assert!(PasswordHash::from_configured("$argon2id$nonsense").is_err());
+    }
+
+    #[test]
+    fn a_stored_hash_may_not_cost_more_than_allowed() {
+        let cheap = Cost { memory_kib: 64, iterations: 1, lanes: 1 };
+        let hash = PasswordHash::hash_with("x", cheap).expect("a cost that is known");
+        assert!(hash.verify("x"));
+        assert_eq!(PasswordHash::from_stored(hash.as_str(), cheap), Some(hash.clone()));
+        assert_eq!(PasswordHash::from_stored(hash.as_str(), Cost { memory_kib: 63, ..cheap }), None);
+        let dear = hash.as_str().replace("t=1", "t=4000000000");
+        assert_eq!(PasswordHash::from_stored(&dear, Cost::default()), None);
+        let other = hash.as_str().replace("argon2id", "argon2d");
+        assert_eq!(PasswordHash::from_stored(&other, Cost::default()), None);
+        assert_eq!(PasswordHash::from_stored("$argon2id$v=19$m=64,t=1,p=1", Cost::default()), None);
     }
 }

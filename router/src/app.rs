@@ -29,7 +29,7 @@ pub struct App {
 impl App {
     /// Puts the parts together. Hashes a plain admin password, which takes a moment; errors if it cannot be read.
     pub fn new(cluster: Cluster, catalog: Catalog, config: Arc<Config>) -> Result<Arc<Self>, Error> {
-        let auth = Auth::new(config.admin()?);
+        let auth = Auth::start(&config, &cluster, &catalog)?;
         let default_consistency = match config.replication.read_quorum {
             Quorum::One => Consistency::Eventual,
             Quorum::Majority | Quorum::All => Consistency::Linearizable,

@@ -141,7 +141,12 @@ async fn route(
 /// What somebody needs who has just started it.
 fn greet(listener: &TcpListener, config: &Config, place: &str) {
     let address = listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
-    let user = config.admin.as_ref().map_or_else(String::new, |admin| format!("-u {} ", admin.name));
+    let user = config
+        .admin
+        .iter()
+        .chain(&config.admins)
+        .next()
+        .map_or_else(String::new, |admin| format!("-u {} ", admin.name));
     println!("Quorate {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
     println!("{place}");
     println!("try:  curl {user}-X PUT http://{address}/demo");

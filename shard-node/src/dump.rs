@@ -1,10 +1,10 @@
 //! Log entries as JSON for people and tools. Nobody parses this to rebuild anything.
 
-use common::command::{Command, Op};
+use common::command::{Address, Command, Op};
 use serde_json::{Value, json};
 
 use crate::raft::committed::{Committed, Content};
-use common::ids::{Index, Term};
+use common::ids::{DbUid, Index, Term};
 
 /// Part of a shard's log, for people and tools.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -59,7 +59,7 @@ fn command(command: &Command) -> Value {
             "db": edit.doc.db.to_string(),
             "id": edit.doc.id.as_str(),
             "parent": edit.parent.as_ref().map(ToString::to_string),
-            "body": body(&edit.body.json),
+            "body": shown(&edit.doc, &edit.body.json),
         }),
         Op::Graft(graft) => json!({
             "op": "graft",
@@ -67,14 +67,14 @@ fn command(command: &Command) -> Value {
             "id": graft.doc.id.as_str(),
             "path": graft.path.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "deleted": graft.deleted,
-            "body": body(&graft.body.json),
+            "body": shown(&graft.doc, &graft.body.json),
         }),
         Op::Local(local) => json!({
             "op": "local",
             "db": local.doc.db.to_string(),
             "id": local.doc.id.as_str(),
             "parent": local.parent,
-            "body": local.json.as_ref().map(|json| body(json)),
+            "body": local.json.as_ref().map(|json| shown(&local.doc, json)),
         }),
         Op::DropDb { db } => json!({ "op": "drop_db", "db": db.to_string() }),
         Op::Compact { doc } => json!({ "op": "compact", "db": doc.db.to_string(), "id": doc.id.as_str() }),
@@ -93,7 +93,34 @@ fn command(command: &Command) -> Value {
     line
 }
 
+/// A body, unless it is a secret of the cluster.
+fn shown(doc: &Address, json: &[u8]) -> Value {
+    let secret = doc.db == DbUid::SHARDS && doc.id.as_str() == DbUid::SESSION_KEY;
+    if secret { Value::Null } else { body(json) }
+}
+
 /// A body as JSON; as text if it is none, which only a damaged log could hold.
 fn body(json: &[u8]) -> Value {
     serde_json::from_slice(json).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(json).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use common::command::{Body, Edit, EditKind};
+    use common::ids::{DocId, RequestId, Slot};
+
+    use super::*;
+
+    #[test]
+    fn the_key_of_sessions_is_not_shown() {
+        let line = |db, id: &str| {
+            let doc = Address { db, slot: Slot(0), id: DocId::parse(id).expect("valid") };
+            let body = Body { json: bytes::Bytes::from_static(br#"{"key":"deadbeef"}"#), digest: [0; 16] };
+            let edit = Edit { doc, parent: None, kind: EditKind::Update, body, revs_limit: 1 };
+            command(&Command { request: RequestId(uuid::Uuid::nil()), retry: false, op: Op::Edit(edit) }).to_string()
+        };
+        assert!(!line(DbUid::SHARDS, DbUid::SESSION_KEY).contains("deadbeef"));
+        assert!(line(DbUid::SHARDS, "cluster").contains("deadbeef"));
+        assert!(line(DbUid::USERS, DbUid::SESSION_KEY).contains("deadbeef"));
+    }
 }

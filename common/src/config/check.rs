@@ -24,7 +24,8 @@ const WORKER_THREADS_MAX: usize = 1024;
 impl Config {
     /// Checks what a single field's type cannot say. Errors name the setting and what would be right.
     pub fn check(&self, deployment: Deployment) -> Result<(), Error> {
-        let result = self.check_replication().and_then(|()| self.check_limits()).and_then(|()| match deployment {
+        let result = self.check_replication().and_then(|()| self.check_limits()).and_then(|()| self.check_auth());
+        let result = result.and_then(|()| match deployment {
             Deployment::Embedded if self.node.is_empty() && self.shard.is_empty() => Ok(()),
             Deployment::Embedded => Err("[[node]] and [[shard]] belong to a cluster: start with --cluster".to_owned()),
             Deployment::Cluster => self.check_topology(),
@@ -104,7 +105,7 @@ impl Config {
 
     /// Refuses to open anything beyond loopback without an admin (`public` port) or a cluster secret (internal port).
     pub fn check_listen(&self, address: &str, public: bool) -> Result<(), Error> {
-        let guarded = if public { self.admin.is_some() } else { self.secret_file.is_some() };
+        let guarded = if public { self.has_admin() } else { self.secret_file.is_some() };
         if guarded || is_loopback(address) {
             return Ok(());
         }

@@ -58,8 +58,11 @@ impl Config {
     }
 
     fn resolve_paths(&mut self, folder: &Path) {
-        let admin_file = self.admin.as_mut().and_then(|admin| admin.password_file.as_mut());
-        for path in [self.secret_file.as_mut(), self.storage.data.as_mut(), admin_file].into_iter().flatten() {
+        let admins = self.admin.iter_mut().chain(&mut self.admins);
+        let admin_files = admins.filter_map(|admin| admin.password_file.as_mut());
+        let keys = self.jwt.iter_mut().map(|key| &mut key.key_file);
+        let single = [self.secret_file.as_mut(), self.storage.data.as_mut()].into_iter().flatten();
+        for path in single.chain(admin_files).chain(keys) {
             *path = folder.join(&*path);
         }
     }
@@ -70,26 +73,46 @@ impl Config {
         self.secret_file.as_ref().map(read).transpose()
     }
 
-    /// The admin's name and password hash, if one is configured. A plain password is hashed here, which takes a moment.
-    pub fn admin(&self) -> Result<Option<(String, PasswordHash)>, Error> {
-        let Some(admin) = &self.admin else { return Ok(None) };
-        if admin.name.is_empty() || admin.name.contains(':') {
-            return Err(Error::Contradiction("admin.name must be set and may not contain ':'".to_owned()));
+    /// The admins' names and passwords. A plain password is hashed here, which takes a moment.
+    pub fn admins(&self) -> Result<Vec<ConfiguredAdmin>, Error> {
+        let admins: Vec<_> = self.admin.iter().chain(&self.admins).map(configured).collect::<Result<_, _>>()?;
+        let names: std::collections::BTreeSet<_> = admins.iter().map(|admin| &admin.name).collect();
+        if names.len() != admins.len() {
+            return Err(Error::Contradiction("two admins have the same name".to_owned()));
         }
-        let password = match (&admin.password, &admin.password_file) {
-            (Some(password), None) => password.clone(),
-            (None, Some(path)) => read(path)?.trim_end_matches(['\r', '\n']).to_owned(),
-            _ => {
-                let reason = "admin needs exactly one of password and password_file";
-                return Err(Error::Contradiction(reason.to_owned()));
-            }
-        };
-        if password.is_empty() {
-            return Err(Error::Contradiction("the admin's password is empty".to_owned()));
-        }
-        let hash = PasswordHash::from_configured(&password).map_err(Error::Contradiction)?;
-        Ok(Some((admin.name.clone(), hash)))
+        Ok(admins)
     }
+}
+
+/// A server admin as configured.
+#[derive(Debug, Clone)]
+pub struct ConfiguredAdmin {
+    /// The name.
+    pub name: String,
+    /// The password's hash.
+    pub hash: PasswordHash,
+    /// What the configuration says, hash or password: the same on all routers, where the hash of a plain password is
+    /// not, since each has its own salt.
+    pub text: Secret,
+}
+
+fn configured(admin: &super::Admin) -> Result<ConfiguredAdmin, Error> {
+    if admin.name.is_empty() || admin.name.contains(':') {
+        return Err(Error::Contradiction("admin.name must be set and may not contain ':'".to_owned()));
+    }
+    let password = match (&admin.password, &admin.password_file) {
+        (Some(password), None) => password.clone(),
+        (None, Some(path)) => read(path)?.trim_end_matches(['\r', '\n']).to_owned(),
+        _ => {
+            let reason = "admin needs exactly one of password and password_file";
+            return Err(Error::Contradiction(reason.to_owned()));
+        }
+    };
+    if password.is_empty() {
+        return Err(Error::Contradiction("the admin's password is empty".to_owned()));
+    }
+    let hash = PasswordHash::from_configured(&password).map_err(Error::Contradiction)?;
+    Ok(ConfiguredAdmin { name: admin.name.clone(), hash, text: Secret::of_any(&password) })
 }
 
 fn read(path: &Path) -> Result<String, Error> {
@@ -162,13 +185,24 @@ mod tests {
         assert_eq!((&sample.replication, &sample.limits), (&defaults.replication, &defaults.limits));
         assert_eq!((&sample.storage, &sample.log), (&defaults.storage, &defaults.log));
         assert_eq!(sample.telemetry, defaults.telemetry);
+        assert_eq!((&sample.auth, &sample.cors), (&defaults.auth, &defaults.cors));
     }
 
     #[test]
     fn a_password_of_digits_stays_text() {
         let env = [("QUORATE_ADMIN__NAME", "admin"), ("QUORATE_ADMIN__PASSWORD", "007")];
-        let (name, hash) = load("", &env, &[]).expect("valid").admin().expect("valid").expect("there");
-        assert_eq!(name, "admin");
-        assert!(hash.verify("007") && !hash.verify("7"));
+        let admins = load("", &env, &[]).expect("valid").admins().expect("valid");
+        assert_eq!(admins[0].name, "admin");
+        assert!(admins[0].hash.verify("007") && !admins[0].hash.verify("7"));
+    }
+
+    #[test]
+    fn there_may_be_several_admins_under_several_names() {
+        let text = "[admin]\nname = \"a\"\npassword = \"x\"\n[[admins]]\nname = \"b\"\npassword = \"y\"\n";
+        let admins = load(text, &[], &[]).expect("valid").admins().expect("valid");
+        assert_eq!(admins.iter().map(|admin| admin.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert!(admins[1].hash.verify("y") && admins[1].text.as_bytes() == b"y");
+        let error = load(&text.replace("\"b\"", "\"a\""), &[], &[]).expect("valid").admins().expect_err("refused");
+        assert!(error.to_string().contains("same name"), "{error}");
     }
 }

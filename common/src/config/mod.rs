@@ -2,6 +2,7 @@
 //!
 //! Everything is checked before the first socket opens; an unknown key is an error.
 
+mod auth;
 mod check;
 mod load;
 
@@ -12,8 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{NodeId, ShardId};
 
+pub use auth::{
+    ARGON2_ITERATIONS_MAX, ARGON2_LANES_MAX, ARGON2_MEMORY_KIB_MAX, Auth, Cors, JwtAlgorithm, JwtKey, SameSite,
+};
 pub use check::{Deployment, is_loopback};
-pub use load::{Error, OPERATOR_PASSWORD};
+pub use load::{ConfiguredAdmin, Error, OPERATOR_PASSWORD};
 
 /// All settings of a process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +38,14 @@ pub struct Config {
     pub storage: Storage,
     /// The server admin. Without one, only loopback addresses are accepted and everybody there may do everything.
     pub admin: Option<Admin>,
+    /// Further server admins.
+    pub admins: Vec<Admin>,
+    /// Logins by users of `_users`.
+    pub auth: Auth,
+    /// Keys of tokens that are taken instead of a password.
+    pub jwt: Vec<JwtKey>,
+    /// What scripts of other sites may do.
+    pub cors: Cors,
     /// Bounds on what clients may send.
     pub limits: Limits,
     /// The process itself.
@@ -204,6 +216,10 @@ impl Default for Config {
             replication: Replication::default(),
             storage: Storage::default(),
             admin: None,
+            admins: Vec::new(),
+            auth: Auth::default(),
+            jwt: Vec::new(),
+            cors: Cors::default(),
             limits: Limits::default(),
             process: Process::default(),
             log: Log::default(),

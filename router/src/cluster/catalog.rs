@@ -6,32 +6,36 @@
 //! is not known is always asked for. A stale entry does no harm: a dropped uid is refused by every shard for ever.
 
 mod record;
+mod security;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use common::change::{Change, ChangesRequest};
+use common::change::Change;
 use common::command::{Command, Op};
-use common::ids::{DbName, DbUid, DocId, RequestId, Seq};
+use common::ids::{DbName, DbUid, DocId, RequestId};
 use common::query::Consistency;
 use common::refusal::Refusal;
 use common::rev::Rev;
+use common::secret::Secret;
 use futures::future::try_join_all;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use self::record::{ClusterRecord, DbRecord, State};
+use self::record::{ClusterRecord, DbRecord, SessionKeyRecord, State};
 pub use self::record::{DbEntry, News};
+pub use self::security::{Group, Security};
+use super::Cluster;
 use super::system::{Stored, SystemDb, decode};
-use super::{CATALOG_SHARD, Cluster};
+use super::follow::{Freshness, Watcher, follow};
 
-/// Longest wait for news of the catalog in one request.
-const FEED_WAIT: Duration = Duration::from_secs(20);
-/// Pause after the catalog's feed broke.
-const FEED_PAUSE: Duration = Duration::from_millis(200);
+/// Pause before the shard map is asked for again.
+const SETTLE_PAUSE: Duration = Duration::from_millis(200);
 /// How long an eventual read of an unknown database waits for what shard 0's majority says of it. Longer delays each
 /// such read in a minority; shorter answers with what may be old although shard 0 is well.
 const LOOKUP_PATIENCE: Duration = Duration::from_millis(100);
@@ -52,6 +56,8 @@ struct Inner {
     uuid: OnceCell<Uuid>,
     /// Whether its feed was found once.
     read: AtomicBool,
+    session_key: OnceCell<Secret>,
+    freshness: Freshness,
     users: Arc<DbEntry>,
 }
 
@@ -103,10 +109,12 @@ impl Catalog {
             known: Mutex::default(),
             uuid: OnceCell::new(),
             read: AtomicBool::new(false),
+            session_key: OnceCell::new(),
+            freshness: Freshness::default(),
             users,
         };
         let catalog = Self { inner: Arc::new(inner) };
-        catalog.inner.cluster.spawn(follow(catalog.clone()));
+        catalog.inner.cluster.spawn(settle_and_follow(catalog.clone()));
         catalog
     }
 
@@ -260,20 +268,47 @@ impl Catalog {
         self.change(name, |record| record.security = Some(security.clone())).await
     }
 
+    /// The database of that name, to decide who may come in: what is known of it must have been confirmed within
+    /// [`follow::FRESH_FOR`](super::follow::FRESH_FOR), else shard 0 is asked.
+    pub async fn db_confirmed(&self, name: &DbName) -> Result<Arc<DbEntry>, CatalogError> {
+        if self.inner.freshness.is_fresh() || name == &self.inner.users.name {
+            return self.db(name).await;
+        }
+        let stored = self.stored(name, Consistency::Linearizable).await?;
+        let (_, record) = stored.filter(|(_, record)| record.state == State::Live).ok_or(CatalogError::NotFound)?;
+        Ok(Arc::new(record.entry(name)))
+    }
+
+    /// Milliseconds since 1970, by this router's clock.
+    pub fn now_ms(&self) -> u64 {
+        (self.inner.clock)()
+    }
+
     /// The cluster's `uuid`: made once, the same on every router for ever.
     pub async fn cluster_uuid(&self) -> Result<Uuid, CatalogError> {
-        let read = self.inner.uuid.get_or_try_init(|| async {
-            let system = SystemDb { cluster: &self.inner.cluster, db: DbUid::SHARDS };
-            let id = DocId::parse("cluster").expect("a valid id");
-            loop {
-                if let Some(stored) = system.get(&id, Consistency::Linearizable).await? {
-                    return Ok(decode::<ClusterRecord>(&id, &stored.json)?.uuid);
-                }
-                // Whoever is first makes it; the next look finds it.
-                system.put(&id, None, &ClusterRecord { uuid: Uuid::new_v4() }).await?;
+        let id = DocId::parse("cluster").expect("a valid id");
+        let read = || async { self.made_once(&id, || ClusterRecord { uuid: Uuid::new_v4() }).await.map(|it| it.uuid) };
+        Ok(*self.inner.uuid.get_or_try_init(read).await?)
+    }
+
+    /// The key that signs sessions: made once, the same on every router for ever.
+    pub async fn session_key(&self) -> Result<&Secret, CatalogError> {
+        let id = DocId::parse(DbUid::SESSION_KEY).expect("a valid id");
+        let make = || SessionKeyRecord { key: Secret::random() };
+        let read = || async { self.made_once(&id, make).await.map(|it| it.key) };
+        Ok(self.inner.session_key.get_or_try_init(read).await?)
+    }
+
+    /// A document of the cluster's own that is made by whoever needs it first, and never changed.
+    async fn made_once<T: Serialize + DeserializeOwned>(&self, id: &DocId, make: impl Fn() -> T) -> Result<T, Refusal> {
+        let system = SystemDb { cluster: &self.inner.cluster, db: DbUid::SHARDS };
+        loop {
+            if let Some(stored) = system.get(id, Consistency::Linearizable).await? {
+                return decode(id, &stored.json);
             }
-        });
-        read.await.copied().map_err(CatalogError::Refused)
+            // Whoever is first makes it; the next look finds it.
+            system.put(id, None, &make()).await?;
+        }
     }
 
     /// Changes a live database's record.
@@ -332,54 +367,34 @@ impl Catalog {
     }
 }
 
-/// Follows the catalog's feed for ever, and drops what has changed.
-async fn follow(catalog: Catalog) {
-    while let Err(refusal) = catalog.inner.cluster.settle().await {
-        tracing::debug!(%refusal, "the shard map cannot be settled yet");
-        tokio::time::sleep(FEED_PAUSE).await;
+impl Watcher for Catalog {
+    fn begin(&self) {
+        self.inner.read.store(true, Ordering::Relaxed);
+        let mut known = self.known();
+        known.changes += 1;
+        known.entries.clear();
     }
-    let mut position: Option<Seq> = None;
-    loop {
-        match news(&catalog, position).await {
-            Ok(seq) => {
-                position = Some(seq);
-                catalog.inner.read.store(true, Ordering::Relaxed);
-            }
-            Err(refusal) => {
-                tracing::debug!(%refusal, "the catalog's feed is interrupted");
-                tokio::time::sleep(FEED_PAUSE).await;
+
+    fn changed(&self, changes: &[Change]) {
+        let mut known = self.known();
+        for row in changes {
+            if let Some(name) = record::name_of(&row.id) {
+                known.changed(&name, row.leaves.first());
             }
         }
+    }
+
+    fn freshness(&self) -> &Freshness {
+        &self.inner.freshness
     }
 }
 
-/// Waits for the next piece of news, and takes it to heart. The first time only finds where the feed is.
-async fn news(catalog: &Catalog, position: Option<Seq>) -> Result<Seq, Refusal> {
-    let Some(since) = position else {
-        let seq = catalog.dbs().seq().await?;
-        // Nobody has watched until here: what was kept may be old.
-        let mut known = catalog.known();
-        known.changes += 1;
-        known.entries.clear();
-        return Ok(seq);
-    };
-    let wait_ms = u64::try_from(FEED_WAIT.as_millis()).expect("seconds fit");
-    let request = ChangesRequest {
-        db: DbUid::DBS,
-        since,
-        descending: false,
-        limit: 1000,
-        wait_ms,
-        all_leaves: false,
-        bodies: false,
-        linearizable: false,
-    };
-    let page = catalog.inner.cluster.changes(CATALOG_SHARD, request).await?;
-    let mut known = catalog.known();
-    for row in &page.rows {
-        if let Some(name) = record::name_of(&row.id) {
-            known.changed(&name, row.leaves.first());
-        }
+/// Settles the shard map, then follows the catalog's feed for ever.
+async fn settle_and_follow(catalog: Catalog) {
+    let cluster = catalog.inner.cluster.clone();
+    while let Err(refusal) = cluster.settle().await {
+        tracing::debug!(%refusal, "the shard map cannot be settled yet");
+        tokio::time::sleep(SETTLE_PAUSE).await;
     }
-    Ok(page.rows.last().map_or(since, |row| row.seq))
+    follow(cluster, DbUid::DBS, catalog).await;
 }

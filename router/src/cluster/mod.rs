@@ -7,6 +7,7 @@ mod ask;
 pub mod catalog;
 mod coordinator;
 mod export;
+pub(crate) mod follow;
 mod members;
 mod probe;
 mod slots;

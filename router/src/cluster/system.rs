@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use common::command::{Command, Edit, EditKind, Op, Outcome};
 use common::document::{self, ParseLimits};
-use common::ids::{DbUid, DocId, RequestId, Seq};
+use common::ids::{DbUid, DocId, RequestId};
 use common::query::{Answer, Consistency, Query, Range, RangePage, Revs};
 use common::refusal::Refusal;
 use common::rev::Rev;
@@ -99,15 +99,6 @@ impl SystemDb<'_> {
         });
         match self.cluster.read(CATALOG_SHARD, consistency, query).await? {
             (Answer::Range(page), lag_ms) => Ok((page, lag_ms)),
-            _ => Err(mismatched()),
-        }
-    }
-
-    /// Last seq of this database.
-    pub(super) async fn seq(&self) -> Result<Seq, Refusal> {
-        let query = Query::Info { db: self.db };
-        match self.cluster.read(CATALOG_SHARD, Consistency::Linearizable, query).await?.0 {
-            Answer::Info(counters) => Ok(counters.seq),
             _ => Err(mismatched()),
         }
     }

@@ -186,6 +186,40 @@ async fn reads_see_what_was_just_written() {
     fixture.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_key_of_sessions_is_made_once_for_all_routers_and_outlives_primaries_and_restarts() {
+    let data = tempfile::tempdir().expect("a folder");
+    let config = Config { storage: Storage { segment_bytes: 1 << 20, ..Storage::default() }, ..Config::default() };
+    let layout = Layout::of(data.path(), Some(1), Some(3)).expect("a new folder");
+    let fatal = || -> Fatal { Arc::new(|reason| panic!("a replica stopped: {reason}")) };
+    let key = async |catalog: &Catalog| loop {
+        // No primary for a moment is no answer.
+        match catalog.session_key().await {
+            Ok(key) => return key.as_bytes().to_vec(),
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    };
+    let embedded = Embedded::start(&config, layout, data.path(), fatal()).await.expect("starts");
+    let ((one, first), (two, second)) = (router(&embedded), router(&embedded));
+    let (made, same) = tokio::join!(key(&first), key(&second));
+    assert_eq!(made, same);
+    assert_eq!(made.len(), 64, "256 bits in hexadecimal");
+    one.promote(common::ids::ShardId(0), None).await.expect("another replica campaigns");
+    let (three, third) = router(&embedded);
+    assert_eq!(key(&third).await, made);
+    for cluster in [one, two, three] {
+        cluster.stop().await;
+    }
+    embedded.shutdown().await;
+    // Whoever holds a node keeps its folder locked.
+    drop((embedded, first, second, third));
+    let embedded = Embedded::start(&config, layout, data.path(), fatal()).await.expect("starts again");
+    let (cluster, catalog) = router(&embedded);
+    assert_eq!(key(&catalog).await, made);
+    cluster.stop().await;
+    embedded.shutdown().await;
+}
+
 #[test]
 fn a_folder_keeps_its_layout() {
     let data = tempfile::tempdir().expect("a folder");

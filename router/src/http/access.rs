@@ -1,59 +1,173 @@
-//! Who may ask for what. Denied unless allowed here.
+//! Tells who is asking, what they are to what they ask for, and whether they come in.
+//!
+//! Each route has its class here, in a match without a rest: a new one does not compile until it has one. What a class
+//! means to whom is the table in [`crate::auth::rules`].
 
+use std::sync::Arc;
+
+use common::ids::{DbName, DocId};
+use http::HeaderValue;
 use http::request::Parts;
-use http::{Method, header};
 
 use super::error::Error;
+use super::standing::Standing;
 use super::target::{Part, Server, Target};
-use crate::auth::{Auth, User, require_loopback};
+use crate::app::App;
+use crate::auth::rules::{Class, Level, Verdict, decide};
+use crate::auth::{ID_PREFIX, User, require_loopback};
+use crate::cluster::catalog::CatalogError;
 
-/// Who may come in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Need {
-    /// Anybody, and credentials are not even looked at.
-    Nothing,
-    /// Anybody, but wrong credentials are told so.
-    Anybody,
-    /// Members of a database; until there are users, the server admin.
-    Member,
-    /// The server admin.
-    Admin,
+/// The database of users, which has rules of its own.
+pub(super) const USERS: &str = "_users";
+
+/// Somebody who was let in.
+pub(super) struct Admitted {
+    pub user: User,
+    /// What they are to the database asked about, or to the server.
+    pub level: Level,
+    /// `Set-Cookie`: their session goes on.
+    pub renewal: Option<HeaderValue>,
+    /// What is to be looked at again while the answer is being sent.
+    pub standing: Option<Standing>,
 }
 
 /// Tells who is asking, if they may ask for this.
-pub(super) async fn admit(auth: &Auth, target: &Target, parts: &Parts) -> Result<User, Error> {
-    if !auth.is_closed() {
+pub(super) async fn admit(app: &Arc<App>, target: &Target, parts: &Parts) -> Result<Admitted, Error> {
+    if !app.auth.is_closed() {
         require_loopback(parts)?;
     }
-    let need = need(target, &parts.method);
-    if need == Need::Nothing {
-        return Ok(User::Anonymous);
+    let class = class_of(target);
+    if class == Class::Liveness {
+        return Ok(Admitted { user: User::anonymous(), level: Level::Anonymous, renewal: None, standing: None });
     }
-    let header = parts.headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
-    let user = auth.identify(header).await?;
-    match need {
-        Need::Admin if !user.is_admin() => Err(Error::NotAdmin),
-        Need::Member if !user.is_admin() => Err(Error::NotMember),
-        _ => Ok(user),
+    let identity = app.auth.identify(&parts.headers).await?;
+    let level = match level(app, &identity.user, class, target).await {
+        // What is not there has no members: what only they may do is told to be missing.
+        Err(error) => match decide(class, &parts.method, identity.user.level()) {
+            verdict @ (Verdict::Login | Verdict::NotServerAdmin) => return Err(Error::NotAllowed(verdict)),
+            _ => return Err(error),
+        },
+        Ok(level) => level,
+    };
+    refuse_unless(decide(class, &parts.method, level))?;
+    let standing = Standing::of(app, &identity.user, class, target, &parts.method);
+    Ok(Admitted { user: identity.user, level, renewal: identity.renewal, standing })
+}
+
+/// Passes a verdict on.
+pub(super) fn refuse_unless(verdict: Verdict) -> Result<(), Error> {
+    match verdict {
+        Verdict::Allow => Ok(()),
+        Verdict::Missing => Err(crate::ops::Error::Missing.into()),
+        verdict => Err(Error::NotAllowed(verdict)),
     }
 }
 
-fn need(target: &Target, method: &Method) -> Need {
+/// What the user is to what is asked about.
+async fn level(app: &App, user: &User, class: Class, target: &Target) -> Result<Level, Error> {
+    let level = user.level();
+    let db = target.db().filter(|_| class.is_in_database());
+    let Some(db) = db.filter(|_| level != Level::ServerAdmin) else { return Ok(level) };
+    if db.as_str() == USERS {
+        return Ok(level_among_users(user, target, app.auth.allows_sign_up()));
+    }
+    match app.ops.catalog.db_confirmed(db).await {
+        Ok(entry) => Ok(user.level_in(&entry.access)),
+        // Nobody in particular is not told which databases there are.
+        Err(CatalogError::NotFound) if user.name.is_none() => Ok(level),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// In `_users` everybody is a member of their own document only.
+fn level_among_users(user: &User, target: &Target, sign_up: bool) -> Level {
+    let about = match target {
+        Target::Doc(_, id) => id.as_str().strip_prefix(ID_PREFIX),
+        _ => None,
+    };
+    match user.name.as_deref() {
+        None if sign_up => Level::Guest,
+        None => Level::Anonymous,
+        Some(name) if about == Some(name) => Level::Member,
+        Some(_) => Level::User,
+    }
+}
+
+fn class_of(target: &Target) -> Class {
     match target {
-        Target::Server(Server::Up | Server::Ready) | Target::Dashboard(_) => Need::Nothing,
-        Target::Server(Server::Root | Server::Session) => Need::Anybody,
-        Target::Server(_) => Need::Admin,
-        Target::Db(_) | Target::BadDb(_) if method == Method::PUT || method == Method::DELETE => Need::Admin,
-        Target::Part(_, Part::Security | Part::RevsLimit | Part::PurgedInfosLimit) if method == Method::PUT => {
-            Need::Admin
+        Target::Server(server) => class_of_server(*server),
+        Target::Doc(db, id) if db.as_str() == USERS => class_of_user_document(id),
+        Target::Db(db)
+        | Target::Part(db, _)
+        | Target::Local(db, _)
+        | Target::BadDoc(db, _)
+        | Target::BadLocal(db, _)
+        | Target::Attachment(db, ..)
+        | Target::Index(db, ..)
+        | Target::ShardOf(db, _)
+            if db.as_str() == USERS =>
+        {
+            Class::Users
         }
+        Target::Db(_) => Class::Database,
+        Target::Part(_, part) => class_of_part(*part),
+        Target::Doc(_, id) | Target::Attachment(_, id, _) if id.is_design() => Class::Design,
+        Target::Doc(..) | Target::Attachment(..) | Target::Local(..) | Target::ShardOf(..) => Class::Contents,
+        Target::BadDoc(..) | Target::BadLocal(..) => Class::Contents,
+        Target::Dashboard(_) => Class::Liveness,
+        Target::Index(..) => Class::Design,
+        Target::BadDb(_) | Target::Refused(_) => Class::Commons,
+    }
+}
+
+fn class_of_user_document(id: &DocId) -> Class {
+    if id.as_str().starts_with(ID_PREFIX) { Class::UserDocument } else { Class::Users }
+}
+
+fn class_of_server(server: Server) -> Class {
+    match server {
+        Server::Up | Server::Ready => Class::Liveness,
+        Server::Root | Server::Session => Class::Door,
+        Server::Uuids => Class::Commons,
+        Server::AllDbs | Server::DbsInfo | Server::DbUpdates => Class::Server,
+        Server::Metrics | Server::Membership | Server::ActiveTasks => Class::Server,
+        Server::ReplicationState | Server::ReplicationPromote | Server::ReplicationDrain => Class::Server,
+        Server::ReplicationWal => Class::Server,
+        Server::BackupCatalog | Server::BackupExport | Server::BackupLoad => Class::Server,
+    }
+}
+
+fn class_of_part(part: Part) -> Class {
+    match part {
+        Part::AllDocs | Part::DesignDocs | Part::LocalDocs => Class::Contents,
+        Part::AllDocsQueries | Part::DesignDocsQueries | Part::LocalDocsQueries => Class::Contents,
+        Part::BulkDocs | Part::BulkGet | Part::Changes | Part::RevsDiff | Part::MissingRevs => Class::Contents,
+        Part::EnsureFullCommit | Part::Shards => Class::Contents,
+        Part::Find | Part::Explain => Class::Contents,
         // Indexes are design documents.
-        Target::Index(..) | Target::Part(_, Part::IndexBulkDelete) => Need::Admin,
-        Target::Part(_, Part::Index) if method == Method::POST => Need::Admin,
-        Target::Part(_, Part::Compact | Part::ViewCleanup | Part::Purge | Part::SyncShards) => Need::Admin,
-        Target::Db(_) | Target::BadDb(_) | Target::Part(..) | Target::ShardOf(..) => Need::Member,
-        Target::Doc(..) | Target::Local(..) | Target::BadDoc(..) | Target::BadLocal(..) => Need::Member,
-        Target::Attachment(..) | Target::Refused(_) => Need::Member,
+        Part::Index | Part::IndexBulkDelete => Class::Design,
+        Part::Security | Part::RevsLimit => Class::Settings,
+        Part::Compact | Part::ViewCleanup => Class::Maintenance,
+        Part::Purge | Part::PurgedInfosLimit => Class::Purging,
+        Part::SyncShards => Class::Server,
+    }
+}
+
+impl Target {
+    /// The database it is about, under a name that there may be.
+    pub(super) fn db(&self) -> Option<&DbName> {
+        match self {
+            Target::Db(db)
+            | Target::Part(db, _)
+            | Target::Doc(db, _)
+            | Target::Local(db, _)
+            | Target::BadDoc(db, _)
+            | Target::BadLocal(db, _)
+            | Target::Attachment(db, ..)
+            | Target::Index(db, ..)
+            | Target::ShardOf(db, _) => Some(db),
+            Target::Server(_) | Target::Dashboard(_) | Target::BadDb(_) | Target::Refused(_) => None,
+        }
     }
 }
 
@@ -62,22 +176,66 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_welcome_and_the_liveness_are_open() {
-        let need = |method, path| need(&Target::parse(path), &method);
-        assert_eq!(need(Method::GET, "/_up"), Need::Nothing);
-        assert_eq!(need(Method::GET, "/_utils/"), Need::Nothing);
-        assert_eq!(need(Method::GET, "/_ready"), Need::Nothing);
-        assert_eq!(need(Method::GET, "/"), Need::Anybody);
-        assert_eq!(need(Method::GET, "/_session"), Need::Anybody);
-        for path in ["/_all_dbs", "/_metrics", "/v1/_replication/state", "/_membership", "/v1/_backup/catalog"] {
-            assert_eq!(need(Method::GET, path), Need::Admin, "{path}");
+    fn every_path_has_its_class() {
+        for (path, class) in [
+            ("/_up", Class::Liveness),
+            ("/_ready", Class::Liveness),
+            ("/_utils/", Class::Liveness),
+            ("/", Class::Door),
+            ("/v1/_backup/catalog", Class::Server),
+            ("/v1/_replication/drain", Class::Server),
+            ("/db/_find", Class::Contents),
+            ("/db/_explain", Class::Contents),
+            ("/db/_index", Class::Design),
+            ("/db/_index/_design/d/json/i", Class::Design),
+            ("/db/_index/_bulk_delete", Class::Design),
+            ("/_session", Class::Door),
+            ("/_uuids", Class::Commons),
+            ("/_all_dbs", Class::Server),
+            ("/_metrics", Class::Server),
+            ("/v1/_replication/state", Class::Server),
+            ("/_replication/wal", Class::Server),
+            ("/db", Class::Database),
+            ("/Bad", Class::Commons),
+            ("/db/doc", Class::Contents),
+            ("/db/doc/file", Class::Contents),
+            ("/db/_nope", Class::Contents),
+            ("/db/_local/x", Class::Contents),
+            ("/db/_changes", Class::Contents),
+            ("/db/_design_docs", Class::Contents),
+            ("/db/_design/d", Class::Design),
+            ("/db/_design%2Fd", Class::Design),
+            ("/db/_design/d/logo.png", Class::Design),
+            ("/db/_security", Class::Settings),
+            ("/db/_revs_limit", Class::Settings),
+            ("/db/_compact", Class::Maintenance),
+            ("/db/_purge", Class::Purging),
+            ("/db/_sync_shards", Class::Server),
+            ("/_users", Class::Users),
+            ("/_users/_all_docs", Class::Users),
+            ("/_users/_security", Class::Users),
+            ("/_users/_bulk_docs", Class::Users),
+            ("/_users/_local/x", Class::Users),
+            ("/_users/_design/_auth", Class::Users),
+            ("/_users/x", Class::Users),
+            ("/_users/org.couchdb.user:jan/photo", Class::Users),
+            ("/_users/org.couchdb.user:jan", Class::UserDocument),
+            ("/_users/org.couchdb.user%3Ajan", Class::UserDocument),
+        ] {
+            assert_eq!(class_of(&Target::parse(path)), class, "{path}");
         }
-        for path in ["/db", "/db/doc", "/db/_local/x", "/db/_changes", "/db/_find", "/_nope", "/db/_nope"] {
-            assert_eq!(need(Method::GET, path), Need::Member, "{path}");
-        }
-        assert_eq!(need(Method::PUT, "/db"), Need::Admin);
-        assert_eq!(need(Method::DELETE, "/db"), Need::Admin);
-        assert_eq!(need(Method::PUT, "/db/doc"), Need::Member);
-        assert_eq!(need(Method::PUT, "/db/_security"), Need::Admin);
+    }
+
+    #[test]
+    fn everybody_is_a_member_of_their_own_document_only() {
+        let jan = User { name: Some("jan".into()), ..User::anonymous() };
+        let level = |user, path| level_among_users(user, &Target::parse(path), false);
+        assert_eq!(level(&jan, "/_users/org.couchdb.user:jan"), Level::Member);
+        assert_eq!(level(&jan, "/_users/org.couchdb.user:jane"), Level::User);
+        assert_eq!(level(&jan, "/_users/org.couchdb.user:jan/photo"), Level::User);
+        assert_eq!(level(&jan, "/_users/_all_docs"), Level::User);
+        assert_eq!(level(&User::anonymous(), "/_users/org.couchdb.user:jan"), Level::Anonymous);
+        let about = Target::parse("/_users/org.couchdb.user:jan");
+        assert_eq!(level_among_users(&User::anonymous(), &about, true), Level::Guest);
     }
 }

@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use super::call::Call;
 use super::error;
-use super::{Answer, render};
+use super::{Answer, render, vet};
 use crate::ops::bulk::{Item, Row};
 use crate::ops::write::Change;
 
@@ -15,6 +15,7 @@ pub(super) async fn write(call: &Call, db: DbName, body: Body) -> Answer {
     let bulk = document::parse_bulk(call.read_json(body).await?, call.limits())?;
     let new_edits = bulk.new_edits;
     let mut items = Vec::with_capacity(bulk.docs.len());
+    let mut refused = Vec::new();
     for (at, parsed) in bulk.docs.into_iter().enumerate() {
         let id = match &parsed.id {
             Some(id) => DocId::parse(id)?,
@@ -22,22 +23,37 @@ pub(super) async fn write(call: &Call, db: DbName, body: Body) -> Answer {
         };
         // Two edits of one document in one request are two edits, hence the place in the name.
         let request = call.request_id_at(&db, id.as_str(), at);
-        items.push(Item { id, request, change: Change::of(parsed, new_edits)? });
+        match vet::document(call, &db, &id, parsed, new_edits).await {
+            Ok(parsed) => items.push(Item { id, request, change: Change::of(parsed, new_edits)? }),
+            Err(error) => refused.push((at, id, error.into_row()?)),
+        }
     }
     let rows = call.app.ops.bulk(&db, &items).await?;
-    Ok(render::json(StatusCode::CREATED, shown(&items, &rows, new_edits)))
+    vet::written(call, &db);
+    Ok(render::json(StatusCode::CREATED, shown(&items, &rows, refused, new_edits)))
 }
 
+/// A document that was not let in: its place in the request, its id, error and reason.
+type Refused = (usize, DocId, (&'static str, String));
+
 /// A row a document, in order; revisions made elsewhere get a row only when they failed.
-fn shown(items: &[Item], rows: &[Row], new_edits: bool) -> Vec<u8> {
+fn shown(items: &[Item], rows: &[Row], refused: Vec<Refused>, new_edits: bool) -> Vec<u8> {
     let mut body = Vec::with_capacity(2 + rows.len() * 80);
-    let rows = items.iter().zip(rows).filter(|(_, row)| new_edits || row.is_err());
-    render::array(&mut body, rows, |out, (item, row)| match row {
-        Ok(rev) => render::written(out, item.id.as_str(), Some(rev)),
-        Err(reason) => {
-            let (error, reason) = error::of_row(reason);
+    let count = items.len() + refused.len();
+    let mut refused = refused.into_iter().peekable();
+    let mut written = items.iter().zip(rows);
+    let rows = (0..count).filter_map(|at| {
+        if let Some((_, id, reason)) = refused.next_if(|(place, ..)| *place == at) {
+            return Some((id, Err(reason)));
+        }
+        written.next().map(|(item, row)| (item.id.clone(), row.as_ref().map_err(error::of_row)))
+    });
+    let rows = rows.filter(|(_, row)| new_edits || row.is_err());
+    render::array(&mut body, rows, |out, (id, row)| match row {
+        Ok(rev) => render::written(out, id.as_str(), Some(rev)),
+        Err((error, reason)) => {
             out.extend_from_slice(b"{\"id\":");
-            render::string(out, item.id.as_str());
+            render::string(out, id.as_str());
             out.extend_from_slice(b",\"error\":");
             render::string(out, error);
             out.extend_from_slice(b",\"reason\":");
@@ -72,8 +88,14 @@ mod tests {
         let items = [item("a"), item("b")];
         let rows = [Err(ops::Error::Conflict), Ok(Rev::parse("1-x").expect("valid"))];
         let conflict = r#"{"id":"a","error":"conflict","reason":"Document update conflict."}"#;
-        let text = |new_edits| String::from_utf8(shown(&items, &rows, new_edits)).expect("text");
+        let text = |new_edits| String::from_utf8(shown(&items, &rows, Vec::new(), new_edits)).expect("text");
         assert_eq!(text(true), format!(r#"[{conflict},{{"ok":true,"id":"b","rev":"1-x"}}]"#));
         assert_eq!(text(false), format!("[{conflict}]"));
+        let no = |at, id| (at, DocId::parse(id).expect("valid"), ("forbidden", "no".to_owned()));
+        let refused = vec![no(0, "x"), no(2, "y")];
+        let text = String::from_utf8(shown(&items, &rows, refused, true)).expect("text");
+        let refusal = |id| format!(r#"{{"id":"{id}","error":"forbidden","reason":"no"}}"#);
+        let wanted = format!(r#"[{},{conflict},{},{{"ok":true,"id":"b","rev":"1-x"}}]"#, refusal("x"), refusal("y"));
+        assert_eq!(text, wanted);
     }
 }

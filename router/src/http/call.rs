@@ -16,6 +16,7 @@ use super::params::Params;
 use super::{accept, body, render};
 use crate::app::App;
 use crate::auth::User;
+use crate::auth::rules::Level;
 
 /// The client's name for an edit, so that a repeated request takes effect once.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -32,6 +33,8 @@ pub(crate) struct Call {
     pub parts: Parts,
     /// Who is asking.
     pub user: User,
+    /// What they are to the database asked about, or to the server.
+    pub level: Level,
 }
 
 impl Call {

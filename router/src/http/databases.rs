@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 use super::call::Call;
 use super::error::Error;
 use super::read::tell_lag;
-use super::{Answer, render};
+use super::{Answer, render, vet};
+use crate::cluster::catalog::Security;
 use crate::ops;
 use crate::ops::databases::DbInfo;
 
@@ -163,9 +164,8 @@ pub(super) async fn security(call: &Call, db: DbName) -> Answer {
 /// `PUT /{db}/_security`
 pub(super) async fn set_security(call: &Call, db: DbName, body: Body) -> Answer {
     let security: Box<RawValue> = super::body::parse_json(&call.read(body).await?)?;
-    if !security.get().starts_with('{') {
-        return Err(Error::bad("Request body must be a JSON object"));
-    }
+    vet::settings(&db)?;
+    Security::parse(security.get()).map_err(Error::bad)?;
     call.app.ops.catalog.set_security(&db, security).await?;
     Ok(render::ok(StatusCode::OK))
 }

@@ -14,7 +14,7 @@ use percent_encoding::percent_decode_str;
 use super::call::{Call, SHARD};
 use super::error::Error;
 use super::params::Params;
-use super::{Answer, local, render};
+use super::{Answer, local, render, vet};
 use crate::ops::write::{Change, Write};
 use crate::ops::{self, Receipt};
 
@@ -23,14 +23,17 @@ const DESTINATION: HeaderName = HeaderName::from_static("destination");
 
 /// `PUT /{db}/{doc}`
 pub(super) async fn put(call: &Call, db: DbName, id: DocId, body: Body) -> Answer {
+    vet::body(call, &db)?;
     let params = call.params();
     let mut parsed = document::parse(call.read(body).await?, call.limits())?;
     let new_edits = params.flag("new_edits", true)?;
     parsed.rev = call.parent(&params, parsed.rev.take())?;
+    let parsed = vet::document(call, &db, &id, parsed, new_edits).await?;
     let request = call.request_id(&db, id.as_str());
     let change = Change::of(parsed, new_edits)?;
     let deleted = change.is_deletion();
     let receipt = call.app.ops.write(&db, &id, Write { request, change }).await?;
+    vet::written(call, &db);
     let status = if deleted { StatusCode::OK } else { StatusCode::CREATED };
     Ok(written(call, &params, &db, &id, &receipt, status, true))
 }
@@ -60,8 +63,11 @@ async fn write_parsed(
     if id.is_local() {
         return local::write(call, db, id, request, parsed).await;
     }
+    let parsed = vet::document(call, db, id, parsed, true).await?;
     let change = Change::of(parsed, true)?;
-    Ok(call.app.ops.write(db, id, Write { request, change }).await?)
+    let receipt = call.app.ops.write(db, id, Write { request, change }).await?;
+    vet::written(call, db);
+    Ok(receipt)
 }
 
 /// `DELETE /{db}/{doc}`
@@ -73,6 +79,7 @@ pub(super) async fn delete(call: &Call, db: DbName, id: DocId) -> Answer {
     let request = call.request_id(&db, id.as_str());
     let change = Change::Edit { parent, kind: EditKind::Delete, body };
     let receipt = call.app.ops.write(&db, &id, Write { request, change }).await?;
+    vet::written(call, &db);
     Ok(written(call, &params, &db, &id, &receipt, StatusCode::OK, false))
 }
 
@@ -82,15 +89,18 @@ pub(super) async fn copy(call: &Call, db: DbName, id: DocId) -> Answer {
     let destination =
         call.header(DESTINATION).ok_or_else(|| Error::bad("Destination header is mandatory for COPY."))?;
     let (to, parent) = destination_of(destination)?;
+    vet::target(call, &to)?;
     let json = source(call, &db, &id).await?;
     let request = call.request_id(&db, to.as_str());
     let receipt = if to.is_local() {
         call.app.ops.write_local(&db, &to, request, parent.as_ref(), Some(json)).await?
     } else {
-        let body = document::parse(json, call.limits())?.body;
+        let copied = Parsed { rev: parent.clone(), ..document::parse(json, call.limits())? };
+        let body = vet::document(call, &db, &to, copied, true).await?.body;
         let change = Change::Edit { parent, kind: EditKind::Update, body };
         call.app.ops.write(&db, &to, Write { request, change }).await?
     };
+    vet::written(call, &db);
     Ok(written(call, &params, &db, &to, &receipt, StatusCode::CREATED, true))
 }
 

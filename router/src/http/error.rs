@@ -9,6 +9,7 @@ use common::refusal::Refusal;
 use http::{HeaderValue, StatusCode, header};
 
 use super::render::json;
+use crate::auth::rules::Verdict;
 use crate::auth::{Denied, Foreign};
 use crate::cluster::Unready;
 use crate::ops;
@@ -25,12 +26,15 @@ pub(crate) enum Error {
     /// Not addressed to this machine, where only this machine is let in.
     #[error(transparent)]
     Foreign(#[from] Foreign),
-    /// Nobody in particular asks for what only the server admin may do.
-    #[error("You are not a server admin.")]
-    NotAdmin,
-    /// Nobody in particular asks for a database.
-    #[error("You are not authorized to access this db.")]
-    NotMember,
+    /// The table of who may do what says no.
+    #[error("{}", reason_of(*.0))]
+    NotAllowed(Verdict),
+    /// A name is needed.
+    #[error("{0}")]
+    Unauthorized(&'static str),
+    /// What is asked for is not for this caller, or for nobody.
+    #[error("{0}")]
+    Forbidden(Cow<'static, str>),
     /// An option that cannot be read.
     #[error("{0}")]
     Query(String),
@@ -114,9 +118,14 @@ impl Error {
     fn line(&self) -> Line {
         match self {
             Error::Ops(error) => line_of(error),
-            Error::Denied(Denied::Wrong) | Error::NotAdmin | Error::NotMember => {
+            Error::Denied(Denied::Wrong | Denied::Token(_)) | Error::Unauthorized(_) => {
                 Line::new(StatusCode::UNAUTHORIZED, "unauthorized")
             }
+            Error::Denied(Denied::Refused(refusal)) => line_of_refusal(refusal),
+            Error::NotAllowed(Verdict::NotMember | Verdict::NotDbAdmin) | Error::Forbidden(_) => {
+                Line::new(StatusCode::FORBIDDEN, "forbidden")
+            }
+            Error::NotAllowed(_) => Line::new(StatusCode::UNAUTHORIZED, "unauthorized"),
             Error::Foreign(Foreign::Missing) => Line::new(StatusCode::BAD_REQUEST, "bad_request"),
             Error::Foreign(Foreign::Named(_)) => Line::new(StatusCode::FORBIDDEN, "forbidden"),
             Error::Denied(Denied::Busy) => Line::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests").soon(),
@@ -138,6 +147,14 @@ impl Error {
             }
             Error::Internal(_) => Line::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_server_error"),
         }
+    }
+
+    /// `error` and `reason` for a row among others. Errors with itself if it concerns the request as a whole: what
+    /// may be tried again must not look like what was refused.
+    pub(crate) fn into_row(self) -> Result<(&'static str, String), Self> {
+        let line = self.line();
+        let refused = line.status.is_client_error() && line.retry_after.is_none();
+        if refused { Ok((line.error, self.to_string())) } else { Err(self) }
     }
 
     /// The answer to the client.
@@ -176,6 +193,17 @@ fn line_of(error: &ops::Error) -> Line {
         ops::Error::NotPartitioned => Line::new(StatusCode::BAD_REQUEST, "query_parse_error"),
         ops::Error::Bad(_) => Line::new(StatusCode::BAD_REQUEST, "bad_request"),
         ops::Error::Refused(refusal) => line_of_refusal(refusal),
+    }
+}
+
+fn reason_of(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Login => "Authentication required.",
+        Verdict::NotServerAdmin => "You are not a server admin.",
+        Verdict::Stranger => "You are not authorized to access this db.",
+        Verdict::NotMember => "You are not allowed to access this db.",
+        Verdict::Unnamed | Verdict::NotDbAdmin => "You are not a db or server admin.",
+        Verdict::Allow | Verdict::Missing => "missing",
     }
 }
 

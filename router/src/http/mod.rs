@@ -14,6 +14,7 @@ mod bulk_get;
 mod call;
 mod changes;
 mod dashboard;
+mod cors;
 mod databases;
 mod db_updates;
 mod doc;
@@ -30,9 +31,12 @@ mod render;
 mod replication;
 mod revs;
 mod server;
+mod session;
 mod shards;
+mod standing;
 mod target;
 mod unread;
+mod vet;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -63,7 +67,12 @@ type Answer = Result<Response<Body>, Error>;
 pub fn routes(app: Arc<App>) -> Router {
     // One handler for every path: CouchDB's paths (encoded slashes in names, endpoints and documents side by side)
     // are taken apart better by one pure function than by patterns.
-    Router::new().fallback(handle).with_state(app)
+    let cors = cors::layer(&app.config.cors);
+    let routes = Router::new().fallback(handle).with_state(app);
+    match cors {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    }
 }
 
 async fn handle(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
@@ -95,14 +104,22 @@ async fn answer(app: Arc<App>, target: Target, request: Request) -> Answer {
     if uri_bytes > app.config.limits.headers_bytes_max {
         return Err(Error::UriTooLong);
     }
-    let user = access::admit(&app.auth, &target, &parts).await?;
-    let call = Call { app, parts, user };
+    let access::Admitted { user, level, renewal, standing } = access::admit(&app, &target, &parts).await?;
+    let call = Call { app, parts, user, level };
     // The two that matter most are awaited in place; the rest are boxed, or the future of every request would be as
     // large as the largest of them.
-    match (target, call.method()) {
+    let answer = match (target, call.method()) {
         (Target::Doc(db, id), Method::PUT) => documents::put(&call, db, id, body).await,
         (Target::Doc(db, id), Method::GET) => read::get(&call, db, id).await,
         (target, method) => Box::pin(others(call, target, method, body)).await,
+    };
+    let answer = match standing {
+        None => answer,
+        Some(standing) => answer.map(|response| standing.guard(response)),
+    };
+    match renewal {
+        None => answer,
+        renewal => Ok(vet::renew(answer.unwrap_or_else(Error::into_response), renewal)),
     }
 }
 
@@ -173,10 +190,9 @@ async fn on_server(call: Call, server: Server, method: Method, body: Body) -> An
         (Server::DbsInfo, Method::GET | Method::POST) => databases::dbs_info(&call, body).await,
         (Server::Uuids, Method::GET) => server::uuids(&call),
         (Server::Metrics, Method::GET) => server::metrics(&call),
-        (Server::Session, Method::GET) => server::session(&call),
-        (Server::Session, Method::POST | Method::DELETE) => {
-            Err(Error::NotImplemented("Sessions by cookie are not served yet; use HTTP Basic."))
-        }
+        (Server::Session, Method::GET) => session::show(&call),
+        (Server::Session, Method::POST) => session::login(&call, body).await,
+        (Server::Session, Method::DELETE) => session::logout(&call),
         (Server::Membership, Method::GET) => server::membership(&call).await,
         (Server::ActiveTasks, Method::GET) => server::active_tasks(),
         (Server::ReplicationState, Method::GET) => replication::state(&call).await,

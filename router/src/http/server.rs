@@ -10,7 +10,6 @@ use super::call::Call;
 use super::error::Error;
 use super::read::tell_lag;
 use super::{Answer, render};
-use crate::auth::User;
 use crate::cluster::Unready;
 
 /// The version of CouchDB whose API this is: clients decide by it what they may use.
@@ -96,20 +95,6 @@ pub(super) fn metrics(call: &Call) -> Answer {
     let format = Format::accepted(call.header(header::ACCEPT));
     let text = call.app.metrics.sheet(&call.app.ops.cluster).text(format);
     Ok(render::typed(StatusCode::OK, HeaderValue::from_static(format.content_type()), text.into()))
-}
-
-/// `GET /_session`
-pub(super) fn session(call: &Call) -> Answer {
-    let (name, roles, by) = match &call.user {
-        User::Anonymous => (json!(null), "[]", ""),
-        User::Admin { name: None } => (json!(null), "[\"_admin\"]", ""),
-        User::Admin { name: Some(name) } => (json!(&**name), "[\"_admin\"]", ",\"authenticated\":\"default\""),
-    };
-    let body = format!(
-        "{{\"ok\":true,\"userCtx\":{{\"name\":{name},\"roles\":{roles}}},\
-         \"info\":{{\"authentication_handlers\":[\"default\"]{by}}}}}",
-    );
-    Ok(render::json(StatusCode::OK, body.into_bytes()))
 }
 
 /// `GET /_membership`

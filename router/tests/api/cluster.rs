@@ -9,7 +9,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use router::app::App;
 use router::cluster::Cluster;
-use router::cluster::catalog::Catalog;
+use router::cluster::catalog::{Catalog, Clock};
 use router::embedded::{Embedded, Layout};
 use router::http::routes;
 use tower::ServiceExt;
@@ -61,26 +61,63 @@ impl TestCluster {
         Self { embedded, cluster, app: routes(open), closed: routes(closed), _data: data }
     }
 
+    /// One more router of this cluster, with settings and a clock of its own.
+    pub(crate) fn router(&self, change: impl FnOnce(&mut Config), clock: Clock) -> OtherRouter {
+        let mut config = (*self.embedded.config).clone();
+        change(&mut config);
+        let cluster = Cluster::start(&config, self.embedded.transports(), &config.shard);
+        let catalog = Catalog::start(cluster.clone(), clock);
+        let app = App::new(cluster.clone(), catalog, Arc::new(config)).expect("a sound configuration");
+        OtherRouter { cluster, app: routes(app) }
+    }
+
     pub(crate) async fn ask(&self, ask: &Ask) -> Answered {
-        let mut request = Request::builder().method(ask.method.as_str()).uri(&ask.path);
-        if !ask.headers.iter().any(|(name, _)| name == "host") {
-            request = request.header("host", HOST);
-        }
-        for (name, value) in &ask.headers {
-            request = request.header(name, value);
-        }
-        let request = request.body(Body::from(ask.body.clone())).expect("a valid request");
-        let app = if ask.closed { &self.closed } else { &self.app };
-        let response = app.clone().oneshot(request).await.expect("infallible");
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await.expect("a whole body").to_bytes();
-        Answered { response: Response::from_parts(parts, ()), body: String::from_utf8_lossy(&body).into_owned() }
+        answer(if ask.closed { &self.closed } else { &self.app }, ask).await
     }
 
     pub(crate) async fn end(self) {
         self.cluster.stop().await;
         self.embedded.shutdown().await;
     }
+}
+
+/// One more router of a cluster.
+pub(crate) struct OtherRouter {
+    cluster: Cluster,
+    app: Router,
+}
+
+impl OtherRouter {
+    pub(crate) async fn ask(&self, ask: &Ask) -> Answered {
+        answer(&self.app, ask).await
+    }
+
+    /// The answer as it comes.
+    pub(crate) async fn stream(&self, ask: &Ask) -> Response<Body> {
+        send(&self.app, ask).await
+    }
+
+    pub(crate) async fn end(self) {
+        self.cluster.stop().await;
+    }
+}
+
+async fn answer(app: &Router, ask: &Ask) -> Answered {
+    let (parts, body) = send(app, ask).await.into_parts();
+    let body = body.collect().await.expect("a whole body").to_bytes();
+    Answered { response: Response::from_parts(parts, ()), body: String::from_utf8_lossy(&body).into_owned() }
+}
+
+async fn send(app: &Router, ask: &Ask) -> Response<Body> {
+    let mut request = Request::builder().method(ask.method.as_str()).uri(&ask.path);
+    if !ask.headers.iter().any(|(name, _)| name == "host") {
+        request = request.header("host", HOST);
+    }
+    for (name, value) in &ask.headers {
+        request = request.header(name, value);
+    }
+    let request = request.body(Body::from(ask.body.clone())).expect("a valid request");
+    app.clone().oneshot(request).await.expect("infallible")
 }
 
 impl Ask {

@@ -5,6 +5,7 @@
 //!
 //! `UPDATE=1` rewrites the answers in the script; the difference is then read by a person.
 
+mod auth;
 mod cluster;
 mod dashboard;
 mod documents;

@@ -1,10 +1,13 @@
 //! The script: steps of a title, a request, `---`, and the answer as it is shown.
 //!
 //! A request is a line `METHOD path`, header lines, and after an empty line the body. `admin: yes` asks the API that
-//! has an admin. `${id}` stands for the last revision an answer gave of that document. In answers what is random is
+//! has an admin, `user: NAME:PASSWORD` does so as somebody. `${id}` stands for the last revision an answer gave of that document. In answers what is random is
 //! shown as `<uuid>`, `<token>` and `<boundary>`.
 
 use std::fmt::Write;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 
 use crate::cluster::{Answered, Ask};
 
@@ -64,6 +67,10 @@ impl Step {
             let (name, value) = line.split_once(": ").expect("name: value");
             match name {
                 "admin" => ask.closed = true,
+                "user" => {
+                    ask.closed = true;
+                    ask.headers.push(("authorization".to_owned(), format!("Basic {}", BASE64_STANDARD.encode(value))));
+                }
                 _ => {
                     ask.headers.retain(|(other, _)| other != name);
                     ask.headers.push((name.to_owned(), value.to_owned()));

@@ -3,10 +3,12 @@
 use common::change::Change;
 use common::ids::{DbName, DbUid, DocId};
 use common::refusal::Refusal;
+use common::secret::Secret;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::security::Security;
 use crate::cluster::system::decode;
 
 /// CouchDB's default `_revs_limit`.
@@ -35,6 +37,8 @@ pub struct DbEntry {
     pub purged_infos_limit: u32,
     /// Its `_security` object as it was put; `None` for the default.
     pub security: Option<Box<RawValue>>,
+    /// The same, read: who may come in.
+    pub access: Security,
 }
 
 /// Body of a database's document.
@@ -100,6 +104,27 @@ pub(super) struct ClusterRecord {
     pub(super) uuid: Uuid,
 }
 
+/// Body of the document with the key that signs sessions.
+#[derive(Serialize, Deserialize)]
+pub(super) struct SessionKeyRecord {
+    #[serde(with = "secret")]
+    pub(super) key: Secret,
+}
+
+/// Stores a secret: the only place where one becomes text.
+mod secret {
+    use common::secret::Secret;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(key: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&String::from_utf8_lossy(key.as_bytes()))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+        String::deserialize(deserializer).map(|text| Secret::of_any(&text))
+    }
+}
+
 impl DbRecord {
     /// A new database.
     pub(super) fn new(uid: DbUid, partitioned: bool, created_ms: u64) -> Self {
@@ -126,6 +151,8 @@ impl DbRecord {
             revs_limit: self.revs_limit,
             purged_infos_limit: self.purged_infos_limit,
             security: self.security.clone(),
+            // What cannot be read admits nobody.
+            access: self.security.as_ref().and_then(|raw| Security::parse(raw.get()).ok()).unwrap_or_default(),
         }
     }
 }
