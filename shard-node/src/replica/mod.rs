@@ -10,6 +10,7 @@ mod lead;
 mod reads;
 mod writes;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +19,7 @@ use std::time::Duration;
 use common::change::ChangesRequest;
 use common::command::Command;
 use common::config::Config;
-use common::ids::{Index, ShardId};
+use common::ids::{Index, NodeId, ShardId};
 use common::query::{Consistency, Query};
 use common::refusal::Refusal;
 use common::state::{DiskUse, ReplicaState, Role};
@@ -77,6 +78,8 @@ pub(crate) struct Replica {
     no_room: AtomicBool,
     /// The node's.
     draining: Arc<AtomicBool>,
+    /// Other nodes that are being drained, as far as the node's monitor knows.
+    drained_others: Mutex<BTreeSet<NodeId>>,
     /// What was measured last of what this replica takes on the disk.
     disk: Mutex<DiskUse>,
     tasks: Mutex<JoinSet<()>>,
@@ -168,6 +171,7 @@ impl Replica {
                 stood: AtomicU64::new(0),
                 no_room: AtomicBool::new(false),
                 draining: context.draining.clone(),
+                drained_others: Mutex::default(),
                 disk: Mutex::default(),
                 tasks: Mutex::new(tasks),
                 marker: Mutex::new(Some(marker)),
@@ -298,6 +302,11 @@ impl Replica {
     /// Whether its node is being drained.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Which other nodes are being drained: they are handed over to only if there is nobody else.
+    pub(crate) fn note_drained(&self, others: BTreeSet<NodeId>) {
+        *self.drained_others.lock().unwrap_or_else(PoisonError::into_inner) = others;
     }
 
     /// What [`Replica::check_room`] measured, and what has come since the start.
