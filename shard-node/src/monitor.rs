@@ -161,6 +161,8 @@ impl Monitor {
             if let Some(promotion) = failover::decide(&views, &self.rules) {
                 self.promote(&replica, promotion);
             }
+            let drained = views.iter().filter(|view| view.state.draining && view.state.node != own.node);
+            replica.note_drained(drained.map(|view| view.state.node.clone()).collect());
             if own.role == Role::Primary && own.draining {
                 self.drain(&replica, &own, &views);
             }

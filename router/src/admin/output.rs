@@ -48,7 +48,7 @@ pub(super) fn bytes(bytes: u64) -> String {
         return format!("{bytes} B");
     }
     let power = (bytes.ilog2() / 10).min(4);
-    let tenths = u128::from(bytes) * 10 >> (10 * power);
+    let tenths = (u128::from(bytes) * 10) >> (10 * power);
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[power as usize - 1])
 }
 

@@ -15,6 +15,9 @@ use tokio::sync::mpsc;
 use crate::raft::group;
 use crate::replica::Replica;
 
+/// Entries that a replica may be behind and still be preferred to one on a node that is being drained.
+const WILLING_BEHIND_MAX: u64 = 512;
+
 /// Hands over to whoever asked for the lead, one after the other.
 pub(super) async fn hand_over_when_asked(replica: Weak<Replica>, mut asked: mpsc::Receiver<RaftId>) {
     while let Some(heir) = asked.recv().await {
@@ -79,8 +82,13 @@ impl Replica {
         let status = self.group.status();
         let others = status.voters.iter().filter(|peer| peer.raft_id != self.identity.replica);
         let wanted = others.filter(|peer| to.is_none_or(|to| *to == peer.node));
-        // As `failover` chooses, so that nobody proposes another one.
-        let advanced = |peer: &&Peer| (self.group.matched(peer.raft_id).0, Reverse(peer.node.clone()));
+        let drained = self.drained_others.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // As `failover` chooses, so that nobody proposes another one: the most advanced, but first who is not drained.
+        let advanced = |peer: &&Peer| {
+            let (matched, last) = self.group.matched(peer.raft_id);
+            let close = matched.is_some_and(|matched| last.saturating_sub(matched) <= WILLING_BEHIND_MAX);
+            (close && !drained.contains(&peer.node), matched, Reverse(peer.node.clone()))
+        };
         let Some(heir) = wanted.max_by_key(advanced).cloned() else { return };
         tracing::info!(shard = %self.shard(), to = %heir.node, "handing over");
         let stopping = self.closing.swap(true, Ordering::Relaxed);

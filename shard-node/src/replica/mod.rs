@@ -11,6 +11,7 @@ mod lead;
 mod reads;
 mod writes;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,6 +81,8 @@ pub(crate) struct Replica {
     draining: Arc<AtomicBool>,
     /// To whom this primary is handing over.
     heir: Mutex<Option<NodeId>>,
+    /// Other nodes that are being drained, as far as the node's monitor knows.
+    drained_others: Mutex<BTreeSet<NodeId>>,
     /// What was measured last of what this replica takes on the disk.
     disk: Mutex<DiskUse>,
     tasks: Mutex<JoinSet<()>>,
@@ -172,6 +175,7 @@ impl Replica {
                 no_room: AtomicBool::new(false),
                 draining: context.draining.clone(),
                 heir: Mutex::default(),
+                drained_others: Mutex::default(),
                 disk: Mutex::default(),
                 tasks: Mutex::new(tasks),
                 marker: Mutex::new(Some(marker)),
@@ -303,6 +307,11 @@ impl Replica {
     /// Whether its node is being drained.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Which other nodes are being drained: they are handed over to only if there is nobody else.
+    pub(crate) fn note_drained(&self, others: BTreeSet<NodeId>) {
+        *self.drained_others.lock().unwrap_or_else(PoisonError::into_inner) = others;
     }
 
     /// What [`Replica::check_room`] measured, and what has come since the start.
