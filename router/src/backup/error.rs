@@ -51,9 +51,9 @@ pub enum Error {
         /// Which.
         database: DbName,
         /// What the backup counts.
-        saved: Tally,
+        saved: Box<Tally>,
         /// What the cluster counts.
-        restored: Tally,
+        restored: Box<Tally>,
     },
 }
 

@@ -280,8 +280,8 @@ async fn compare(server: &Server, targets: &[Target<'_>], jobs: usize, progress:
     for (target, uid) in targets.iter().zip(&uids) {
         let restored = sums.get(uid).copied().unwrap_or_default();
         if restored != target.saved.tally {
-            let (database, saved) = (target.name.clone(), target.saved.tally);
-            return Err(Error::Different { database, saved, restored });
+            let (saved, restored) = (Box::new(target.saved.tally), Box::new(restored));
+            return Err(Error::Different { database: target.name.clone(), saved, restored });
         }
     }
     Ok(())
