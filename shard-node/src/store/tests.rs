@@ -2,4 +2,5 @@
 
 mod facts;
 mod golden;
+mod indexed;
 mod model;
