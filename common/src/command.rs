@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{DbUid, DocId, RequestId, Seq, Slot};
+use crate::mango::kept::Kept;
 use crate::rev::Rev;
 
 /// One write, as a shard's log carries it.
@@ -45,6 +46,20 @@ pub enum Op {
     },
     /// Forget leaves of a document, as if they had never been there.
     Purge(Purge),
+    /// Keep these indexes of a database and no others, if the shard's are still those of `version`.
+    AdoptIndexes {
+        /// The database.
+        db: DbUid,
+        /// The version the decision was made for.
+        version: u64,
+        /// All indexes of the database.
+        indexes: Vec<Kept>,
+    },
+    /// Go on making a database's indexes, and clearing away those that are kept no longer: one bounded step.
+    BuildIndexes {
+        /// The database.
+        db: DbUid,
+    },
 }
 
 impl Op {
@@ -56,7 +71,7 @@ impl Op {
             Op::Local(local) => Some(local.doc.db),
             Op::Compact { doc } => Some(doc.db),
             Op::Purge(purge) => Some(purge.doc.db),
-            Op::DropDb { db } => Some(*db),
+            Op::DropDb { db } | Op::AdoptIndexes { db, .. } | Op::BuildIndexes { db } => Some(*db),
             Op::AdoptSlots { .. } => None,
         }
     }
@@ -195,4 +210,9 @@ pub enum Outcome {
     /// A retry whose first try is not remembered, while others are forgotten: it may have taken effect or not, and
     /// does nothing now.
     Forgotten,
+    /// Whether there is more to do for the database's indexes on this shard.
+    Indexed {
+        /// Whether there is.
+        more: bool,
+    },
 }

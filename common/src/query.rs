@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{DbUid, DocId, Seq};
+use crate::mango::kept::ShardIndexes;
 use crate::rev::Rev;
 use crate::rev_tree::RevTree;
 pub use find::{Find, FindPage, FoundRow, Place};
@@ -61,6 +62,11 @@ pub enum Query {
     },
     /// Documents that a selector matches.
     Find(Box<Find>),
+    /// What the shard knows of the indexes of a database.
+    Indexes {
+        /// The database.
+        db: DbUid,
+    },
 }
 
 /// Which revisions of a document are wanted.
@@ -125,6 +131,10 @@ pub enum Answer {
     Found(FindPage),
     /// To a [`Query::Find`] whose selector this replica cannot read: it runs another version than whoever asks.
     NotUnderstood,
+    /// To a [`Query::Find`] that goes by indexes which are not those of this shard (any more).
+    OtherIndexes,
+    /// To [`Query::Indexes`].
+    Indexes(Box<ShardIndexes>),
 }
 
 /// Some ids, in order.

@@ -11,6 +11,7 @@ use crate::cluster::catalog::Catalog;
 use crate::metrics::Metrics;
 use crate::ops::Ops;
 use crate::ops::compact::Compactions;
+use crate::ops::indexes::Indexes;
 
 /// One router's state behind its HTTP API.
 pub struct App {
@@ -34,7 +35,7 @@ impl App {
             Quorum::One => Consistency::Eventual,
             Quorum::Majority | Quorum::All => Consistency::Linearizable,
         };
-        let ops = Ops { cluster, catalog, default_consistency };
+        let ops = Ops { cluster, catalog, default_consistency, indexes: Indexes::default() };
         Ok(Arc::new(Self { ops, auth, config, metrics: Metrics::new(), compactions: Compactions::default() }))
     }
 }

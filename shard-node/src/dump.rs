@@ -84,6 +84,13 @@ fn command(command: &Command) -> Value {
             "id": purge.doc.id.as_str(),
             "revs": purge.revs.iter().map(ToString::to_string).collect::<Vec<_>>(),
         }),
+        Op::AdoptIndexes { db, version, indexes } => json!({
+            "op": "adopt_indexes",
+            "db": db.to_string(),
+            "version": version,
+            "indexes": indexes.iter().map(|index| [&index.ddoc, &index.definition.name]).collect::<Vec<_>>(),
+        }),
+        Op::BuildIndexes { db } => json!({ "op": "build_indexes", "db": db.to_string() }),
         Op::AdoptSlots { version, slots } => json!({ "op": "adopt_slots", "version": version, "slots": slots.len() }),
     };
     line["request"] = Value::String(command.request.to_string());

@@ -11,6 +11,7 @@ mod error;
 pub mod explain;
 pub mod fields;
 pub mod index;
+pub mod kept;
 pub mod key;
 pub mod name;
 pub mod number;

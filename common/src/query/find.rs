@@ -16,7 +16,11 @@ pub struct Find {
     pub db: DbUid,
     /// JSON text of the selector in normal form.
     pub selector: Box<str>,
-    /// The lowest key looked at; keys are the bytes of ids.
+    /// The number of the index on this shard; `None` reads all documents by id.
+    pub index: Option<u32>,
+    /// The version of the shard's indexes that this goes by; `None` does not care, as long as the index is there.
+    pub version: Option<u64>,
+    /// The lowest key looked at: of the index's entries, or the bytes of an id.
     pub low: Bytes,
     /// The end of the keys; `None` to the last.
     pub high: Option<Bytes>,

@@ -190,6 +190,9 @@ fn line_of(error: &ops::Error) -> Line {
             let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
             Line::new(status, error.name())
         }
+        ops::Error::IndexesChange | ops::Error::IndexNotBuilt => {
+            Line::new(StatusCode::SERVICE_UNAVAILABLE, "index_not_built").soon()
+        }
         ops::Error::NotPartitioned => Line::new(StatusCode::BAD_REQUEST, "query_parse_error"),
         ops::Error::Bad(_) => Line::new(StatusCode::BAD_REQUEST, "bad_request"),
         ops::Error::Refused(refusal) => line_of_refusal(refusal),

@@ -163,8 +163,8 @@ async fn others(call: Call, target: Target, method: Method, body: Body) -> Answe
         Target::BadDoc(db, invalid) => documents::refuse(&call, db, invalid, &method).await,
         Target::BadLocal(db, reason) => local::refuse(&call, db, reason).await,
         Target::Attachment(..) => Err(Error::NotImplemented("Attachments are not served yet.")),
-        Target::Index(..) => match method {
-            Method::DELETE => Err(Error::NotImplemented(mango::INDEXES)),
+        Target::Index(db, path) => match method {
+            Method::DELETE => mango::delete(&call, db, path).await,
             _ => Err(Error::Method(allow)),
         },
         Target::ShardOf(db, id) => match method {
@@ -194,7 +194,7 @@ async fn on_server(call: Call, server: Server, method: Method, body: Body) -> An
         (Server::Session, Method::POST) => session::login(&call, body).await,
         (Server::Session, Method::DELETE) => session::logout(&call),
         (Server::Membership, Method::GET) => server::membership(&call).await,
-        (Server::ActiveTasks, Method::GET) => server::active_tasks(),
+        (Server::ActiveTasks, Method::GET) => server::active_tasks(&call).await,
         (Server::ReplicationState, Method::GET) => replication::state(&call).await,
         (Server::ReplicationPromote, Method::POST) => replication::promote(&call, body).await,
         (Server::ReplicationDrain, Method::POST) => replication::drain(&call, body).await,
@@ -235,6 +235,6 @@ async fn on_part(call: Call, db: common::ids::DbName, part: Part, method: Method
         (Part::Explain, _) => mango::explain(&call, db, body).await,
         (Part::Index, Method::POST) => mango::create(&call, db, body).await,
         (Part::Index, _) => mango::list(&call, db).await,
-        (Part::IndexBulkDelete, _) => Err(Error::NotImplemented(mango::INDEXES)),
+        (Part::IndexBulkDelete, _) => mango::bulk_delete(&call, db, body).await,
     }
 }

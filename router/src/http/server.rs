@@ -3,6 +3,7 @@
 use axum::response::Response;
 use common::ids::DbName;
 use common::metrics::Format;
+use common::query::Consistency;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
@@ -104,9 +105,26 @@ pub(super) async fn membership(call: &Call) -> Answer {
     Ok(whole(&json!({"all_nodes": names, "cluster_nodes": names})))
 }
 
-/// `GET /_active_tasks`: there are no tasks that CouchDB would list.
-pub(super) fn active_tasks() -> Answer {
-    Ok(render::json(StatusCode::OK, b"[]".to_vec()))
+/// `GET /_active_tasks`: the indexes this router makes now.
+pub(super) async fn active_tasks(call: &Call) -> Answer {
+    let mut text = Vec::new();
+    let mut tasks = Vec::new();
+    for building in call.app.ops.indexes_building().await? {
+        let total = call.app.ops.info(&building.db.name, Consistency::Linearizable).await?.counters;
+        let total = total.docs + total.deleted;
+        for ddoc in &building.ddocs {
+            tasks.push(json!({
+                "type": "indexer",
+                "database": building.db.name.as_str(),
+                "design_document": ddoc,
+                "changes_done": building.passed,
+                "total_changes": total,
+                "progress": (100 * building.passed.min(total)).checked_div(total).unwrap_or(100),
+            }));
+        }
+    }
+    render::array(&mut text, tasks, |out, task| out.extend_from_slice(task.to_string().as_bytes()));
+    Ok(render::json(StatusCode::OK, text))
 }
 
 fn whole(value: &serde_json::Value) -> Response {

@@ -312,7 +312,7 @@ impl Part {
             Part::Security | Part::RevsLimit => "PUT,GET",
             Part::PurgedInfosLimit => "GET,PUT",
             Part::Shards => "GET",
-            Part::Index => "GET,HEAD,POST",
+            Part::Index => "GET,POST",
             _ => "POST",
         }
     }

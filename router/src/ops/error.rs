@@ -38,6 +38,12 @@ pub enum Error {
     /// A query of one partition, where there are none.
     #[error("`partition` parameter is not supported in this view.")]
     NotPartitioned,
+    /// The index that the query needs is not made yet.
+    #[error("The index for this query is still being built.")]
+    IndexNotBuilt,
+    /// The indexes of the database changed while they were read, again and again.
+    #[error("The indexes of the database are being changed; try again.")]
+    IndexesChange,
     /// Anything else that the caller must write differently.
     #[error("{0}")]
     Bad(Cow<'static, str>),

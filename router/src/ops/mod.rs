@@ -8,6 +8,8 @@ pub mod databases;
 mod error;
 pub mod find;
 pub mod get;
+mod index;
+pub mod indexes;
 pub mod local;
 pub mod purge;
 pub mod revs;
@@ -38,6 +40,8 @@ pub struct Ops {
     pub catalog: Catalog,
     /// What a read is when it does not say.
     pub default_consistency: Consistency,
+    /// What is known of the databases' indexes.
+    pub indexes: indexes::Indexes,
 }
 
 /// A write that went in.

@@ -232,6 +232,12 @@ impl Group {
         read(self.engine.as_ref())
     }
 
+    /// Reads the engine as it is at one point in time.
+    pub(crate) fn read_view<T>(&self, read: impl FnOnce(&dyn storage::Read) -> T) -> Result<T, storage::Error> {
+        let _open = self.shared.gate.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(read(self.engine.view()?.as_ref()))
+    }
+
     /// Reads the engine unless its content is being replaced just now, which takes long.
     pub(crate) fn try_read<T>(&self, read: impl FnOnce(&dyn storage::Read) -> T) -> Option<T> {
         let _open = match self.shared.gate.try_read() {

@@ -214,14 +214,21 @@ impl Replica {
         };
         let lag_ms = millis(lag);
         let queries = request.queries;
-        let point = |query: &Query| matches!(query, Query::Doc { .. } | Query::Local { .. } | Query::Info { .. });
+        let point = |query: &Query| {
+            matches!(query, Query::Doc { .. } | Query::Local { .. } | Query::Info { .. } | Query::Indexes { .. })
+        };
         let on_the_spot = queries.len() <= READS_ON_THE_SPOT_MAX && queries.iter().all(point);
         let at_once = if on_the_spot { self.group.try_read(|reader| answer(reader, &queries)) } else { None };
         let answers = match at_once {
             Some(answers) => answers,
             None => {
                 let group = self.group.clone();
-                let work = move || group.read(|reader| answer(reader, &queries));
+                let indexed = |query: &Query| matches!(query, Query::Find(find) if find.index.is_some());
+                let work = move || match queries.iter().any(indexed) {
+                    // An entry and its document must be of one moment.
+                    true => group.read_view(|reader| answer(reader, &queries)).and_then(|answers| answers),
+                    false => group.read(|reader| answer(reader, &queries)),
+                };
                 group::blocking(self.group.engine().as_ref(), work).await
             }
         };

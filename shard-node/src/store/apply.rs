@@ -5,6 +5,7 @@
 //! keeps records, bodies, the stream and the counters in step with what was decided.
 
 mod compact;
+mod indexes;
 mod purge;
 
 use std::collections::BTreeMap;
@@ -41,6 +42,8 @@ struct Db {
     counters: DbCounters,
     dropped: bool,
     changed: bool,
+    /// Loaded at the first document.
+    indexes: Option<indexes::Indexes>,
 }
 
 /// What came of a batch of commands.
@@ -69,6 +72,8 @@ impl<'a> Apply<'a> {
             Op::AdoptSlots { version, slots } => self.adopt(*version, slots),
             Op::Compact { doc } => self.compact(index, doc),
             Op::Purge(op) => self.purge(index, command.request, op),
+            Op::AdoptIndexes { db, version, indexes } => self.adopt_indexes(*db, *version, indexes),
+            Op::BuildIndexes { db } => self.build_indexes(*db),
         }
     }
 
@@ -76,6 +81,12 @@ impl<'a> Apply<'a> {
     pub fn finish(self, applied: Bytes) -> Folded {
         let Self { mut overlay, dbs, .. } = self;
         overlay.put(Key::Applied.encode(), applied);
+        for (uid, db) in &dbs {
+            let indexes = db.indexes.as_ref().filter(|indexes| indexes.is_changed() && !db.dropped);
+            if let Some(indexes) = indexes {
+                overlay.put(Key::Indexes(*uid).encode(), record::encode(indexes.known()));
+            }
+        }
         let changed = dbs.into_iter().filter(|(_, db)| db.changed).map(|(uid, db)| {
             if db.dropped {
                 overlay.forget(&keys::whole_db(uid));
@@ -180,6 +191,7 @@ impl<'a> Apply<'a> {
         self.take_document(at, old)?;
         let seq = self.next_seq(at.db)?;
         let new = DocRecord::new(seq, index, tree, json).expect("a tree that is not empty has a winner");
+        self.index(at, old, Some(&new))?;
         self.overlay.put(keys::by_seq(at.db, seq), record::encode(&SeqRow::of(at.id.clone(), tree)));
         self.overlay.put(key, new.encode());
         let counters = &mut self.db(at.db)?.counters;
@@ -276,7 +288,7 @@ impl<'a> Apply<'a> {
             std::collections::btree_map::Entry::Occupied(known) => Ok(known.into_mut()),
             std::collections::btree_map::Entry::Vacant(vacant) => {
                 let (counters, dropped) = (counters(self.reader, uid)?, is_dropped(self.reader, uid)?);
-                Ok(vacant.insert(Db { counters, dropped, changed: false }))
+                Ok(vacant.insert(Db { counters, dropped, changed: false, indexes: None }))
             }
         }
     }

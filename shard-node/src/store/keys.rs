@@ -24,11 +24,13 @@ const BODY: u8 = 3;
 const BY_SEQ: u8 = 4;
 // 5 is kept for the streams of partitions.
 const LOCAL: u8 = 6;
-// 7 is kept for attachment chunks, 8 for index entries.
+// 7 is kept for attachment chunks.
+const INDEX: u8 = 8;
 const PURGES: u8 = 9;
 /// What stands behind [`PURGES`]: nothing, or one of these.
 const PURGE_NUMBER: u8 = 1;
 const PURGE_REQUEST: u8 = 2;
+const INDEXES: u8 = 10;
 
 const TAG: usize = 1;
 const UID: usize = 16;
@@ -60,6 +62,11 @@ pub enum Key {
     Purge(DbUid, u64),
     /// The number of a purge that is remembered, by its request.
     PurgeRequest(DbUid, RequestId),
+    /// An entry of an index, by the index's number: the key of its columns, then the document's id. Where one ends and
+    /// the other begins stands in its value.
+    Entry(DbUid, u32, Bytes),
+    /// What is known of a database's indexes.
+    Indexes(DbUid),
 }
 
 /// Bytes that are no key of ours.
@@ -86,6 +93,8 @@ impl Key {
             Self::Purges(db) => in_db(*db, PURGES, 0).into(),
             Self::Purge(db, number) => tagged(*db, PURGE_NUMBER, &number.to_be_bytes()),
             Self::PurgeRequest(db, RequestId(request)) => tagged(*db, PURGE_REQUEST, request.as_bytes()),
+            Self::Entry(db, number, rest) => [&entries(*db, *number).0[..], rest].concat().into(),
+            Self::Indexes(db) => in_db(*db, INDEXES, 0).into(),
         }
     }
 
@@ -111,6 +120,11 @@ impl Key {
             }
             BY_SEQ => Ok(Self::BySeq(db, Seq(u64_of(rest)?))),
             LOCAL => Ok(Self::Local(db, id(rest)?)),
+            INDEX => {
+                let (number, rest) = rest.split_first_chunk().ok_or(Unknown)?;
+                Ok(Self::Entry(db, u32::from_be_bytes(*number), Bytes::copy_from_slice(rest)))
+            }
+            INDEXES if rest.is_empty() => Ok(Self::Indexes(db)),
             PURGES => match rest.split_first() {
                 None => Ok(Self::Purges(db)),
                 Some((&PURGE_NUMBER, number)) => Ok(Self::Purge(db, u64_of(number)?)),
@@ -132,6 +146,7 @@ impl Key {
                 Some(*db)
             }
             Self::Purges(db) | Self::Purge(db, _) | Self::PurgeRequest(db, _) => Some(*db),
+            Self::Entry(db, ..) | Self::Indexes(db) => Some(*db),
         }
     }
 }
@@ -150,6 +165,8 @@ impl fmt::Display for Key {
             Self::Purges(db) => write!(f, "purges {db}"),
             Self::Purge(db, number) => write!(f, "purge {db} {number}"),
             Self::PurgeRequest(db, RequestId(request)) => write!(f, "purge request {db} {request}"),
+            Self::Entry(db, number, rest) => write!(f, "entry {db} {number} {rest:?}"),
+            Self::Indexes(db) => write!(f, "indexes {db}"),
         }
     }
 }
@@ -199,6 +216,17 @@ pub(crate) fn bodies(db: DbUid, after: Option<&DocId>) -> Span {
 /// All local documents of a database.
 pub(crate) fn locals(db: DbUid) -> Span {
     (in_db(db, LOCAL, 0), in_db(db, LOCAL + 1, 0))
+}
+
+/// All entries of an index.
+pub(crate) fn entries(db: DbUid, number: u32) -> Span {
+    let of = |number: u32| {
+        let mut key = in_db(db, INDEX, 4);
+        key.extend_from_slice(&number.to_be_bytes());
+        key
+    };
+    // Numbers count up from zero, one for each index ever made.
+    (of(number), number.checked_add(1).map_or_else(|| in_db(db, INDEX + 1, 0), of))
 }
 
 /// Everything of a database but the note that it was dropped.
@@ -344,6 +372,8 @@ mod tests {
             (any_db(), any::<u64>()).prop_map(|(db, number)| Key::Purge(db, number)),
             (any_db(), any::<u128>())
                 .prop_map(|(db, request)| Key::PurgeRequest(db, RequestId(uuid::Uuid::from_u128(request)))),
+            (any_db(), any::<u32>(), "[a-c]{0,3}").prop_map(|(db, number, rest)| Key::Entry(db, number, rest.into())),
+            any_db().prop_map(Key::Indexes),
         ]
     }
 
@@ -362,6 +392,8 @@ mod tests {
             Key::Purges(db) => (4, Some(*db), 9, none(), 0),
             Key::Purge(db, number) => (4, Some(*db), 10, none(), *number),
             Key::PurgeRequest(db, request) => (4, Some(*db), 11, request.to_string(), 0),
+            Key::Entry(db, number, rest) => (4, Some(*db), 8, format!("{number:010} {rest:?}"), 0),
+            Key::Indexes(db) => (4, Some(*db), 12, none(), 0),
         }
     }
 
@@ -418,6 +450,8 @@ mod tests {
         assert_eq!(hex(Key::Body(db, id(), rev)), format!("10{uid}03610000000000000000000201626262"));
         assert_eq!(hex(Key::BySeq(db, Seq(258))), format!("10{uid}040000000000000102"));
         assert_eq!(hex(Key::Local(db, id())), format!("10{uid}0661"));
+        assert_eq!(hex(Key::Entry(db, 3, Bytes::from_static(b"ka"))), format!("10{uid}08000000036b61"));
+        assert_eq!(hex(Key::Indexes(db)), format!("10{uid}0a"));
         assert_eq!(hex(Key::Purges(db)), format!("10{uid}09"));
         assert_eq!(hex(Key::Purge(db, 258)), format!("10{uid}09010000000000000102"));
         let request = RequestId(uuid::Uuid::from_u128(0x0304));

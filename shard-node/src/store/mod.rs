@@ -25,6 +25,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 use common::ids::DbUid;
+use common::mango::kept::ShardIndexes;
 use common::query::DbCounters;
 
 use crate::storage::{Error, Pairs, Read};
@@ -50,6 +51,12 @@ fn is_dropped(reader: &dyn Read, db: DbUid) -> Result<bool, Error> {
 
 fn counters(reader: &dyn Read, db: DbUid) -> Result<DbCounters, Error> {
     let key = Key::Counters(db).encode();
+    Ok(decoded(&key, reader.get(&key)?, |value| record::decode(value))?.unwrap_or_default())
+}
+
+/// What is known of the indexes of a database; nothing, at version 0, before it has any.
+fn indexes(reader: &dyn Read, db: DbUid) -> Result<ShardIndexes, Error> {
+    let key = Key::Indexes(db).encode();
     Ok(decoded(&key, reader.get(&key)?, |value| record::decode(value))?.unwrap_or_default())
 }
 

@@ -1,11 +1,13 @@
 //! A store with changes on top that are not applied yet: each command sees what the ones before it did.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use bytes::Bytes;
 
 use super::keys::Span;
-use crate::storage::{Batch, Error, Read};
+use crate::storage::{Batch, Error, Pair, Read};
 
 /// Unapplied changes above a reader.
 pub(crate) struct Overlay<'a> {
@@ -26,6 +28,32 @@ impl<'a> Overlay<'a> {
             Some(change) => Ok(change.clone()),
             None => self.below.get(key),
         }
+    }
+
+    /// All pairs within `span`, the changes included, in order.
+    pub(crate) fn scan(&self, (low, high): &Span) -> impl Iterator<Item = Result<Pair, Error>> + '_ {
+        let ends = (Bound::Included(&low[..]), Bound::Excluded(&high[..]));
+        let mut below = self.below.scan(ends.0, ends.1, false).peekable();
+        let mut changes = self.changes.range::<[u8], _>(ends).peekable();
+        std::iter::from_fn(move || {
+            loop {
+                let order = match (below.peek(), changes.peek()) {
+                    (Some(Ok((key, _))), Some((changed, _))) => key.cmp(changed),
+                    (_, None) => Ordering::Less,
+                    (None, Some(_)) => Ordering::Greater,
+                    (Some(Err(_)), Some(_)) => Ordering::Less,
+                };
+                if order.is_lt() {
+                    return below.next();
+                }
+                if order.is_eq() {
+                    below.next();
+                }
+                if let (key, Some(value)) = changes.next()? {
+                    return Some(Ok((key.clone(), value.clone())));
+                }
+            }
+        })
     }
 
     pub(crate) fn put(&mut self, key: Bytes, value: Bytes) {

@@ -11,7 +11,7 @@ use common::rev_tree::RevTree;
 
 use super::keys::Key;
 use super::record::{self, DocRecord, LocalRecord};
-use super::{counters, damaged, decoded, doc, find, is_dropped, range};
+use super::{counters, damaged, decoded, doc, find, indexes, is_dropped, range};
 use crate::storage::{Error, Read};
 
 /// Answers one query.
@@ -19,7 +19,7 @@ pub fn read(reader: &dyn Read, query: &Query) -> Result<Answer, Error> {
     let db = match query {
         Query::Doc { db, .. } | Query::Local { db, .. } | Query::Info { db } => *db,
         Query::Range(range) | Query::Locals(range) => range.db,
-        Query::OldBodies { db, .. } => *db,
+        Query::OldBodies { db, .. } | Query::Indexes { db } => *db,
         Query::Find(find) => find.db,
     };
     let answer = answer(reader, query);
@@ -35,7 +35,8 @@ fn answer(reader: &dyn Read, query: &Query) -> Result<Answer, Error> {
         Query::Locals(range) => Answer::Range(range::locals(reader, range)?),
         Query::OldBodies { db, after, limit } => Answer::Ids(range::old_bodies(reader, *db, after.as_ref(), *limit)?),
         Query::Info { db } => Answer::Info(counters(reader, *db)?),
-        Query::Find(asked) => find::page(reader, asked)?.map_or(Answer::NotUnderstood, Answer::Found),
+        Query::Find(asked) => find::page(reader, asked)?,
+        Query::Indexes { db } => Answer::Indexes(Box::new(indexes(reader, *db)?)),
     })
 }
 

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use common::ids::{DocId, Index, RequestId, Seq, Slot};
+use common::mango::kept::ShardIndexes;
 use common::query::DbCounters;
 use common::rev::Rev;
 use common::rev_tree::RevTree;
@@ -158,6 +159,21 @@ impl LocalRecord {
     }
 }
 
+/// The value of an index entry: how long the key of its columns is, in bytes. The id follows it in the entry's key.
+pub fn encode_entry(columns_bytes: usize) -> Bytes {
+    // Cut at 16 KiB behind the name of a partition, which is shorter than an id.
+    let [.., high, low] = columns_bytes.to_be_bytes();
+    Bytes::copy_from_slice(&[VERSION, high, low])
+}
+
+/// Reads what [`encode_entry`] wrote.
+pub fn decode_entry(value: &[u8]) -> Result<usize, Unknown> {
+    match value {
+        [VERSION, high, low] => Ok(usize::from(u16::from_be_bytes([*high, *low]))),
+        _ => Err(Unknown),
+    }
+}
+
 /// The slots a shard owns, and since which version of the map.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slots {
@@ -213,6 +229,7 @@ impl Record for DbCounters {
 }
 impl Record for Purges {}
 impl Record for PurgeRecord {}
+impl Record for ShardIndexes {}
 /// The number of a purge.
 impl Record for u64 {}
 

@@ -3,4 +3,5 @@
 mod export;
 mod facts;
 mod golden;
+mod indexed;
 mod model;

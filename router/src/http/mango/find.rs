@@ -129,11 +129,13 @@ impl Sending {
 
     fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if let Some(asked) = &self.request.use_index {
+        if let Some(asked) = self.request.use_index.as_ref().filter(|_| self.finding.passed_over) {
             let an = if asked.name.is_some() { "it is not a valid" } else { "it does not contain a valid" };
             warnings.push(format!("{} was not used because {an} index for this query.", asked.shown()));
         }
-        warnings.push(UNINDEXED.to_owned());
+        if self.finding.is_by_id() {
+            warnings.push(UNINDEXED.to_owned());
+        }
         let stats = self.finding.stats;
         if stats.docs_examined > WASTE_MAX * stats.returned.max(1) {
             warnings.push(WASTEFUL.to_owned());

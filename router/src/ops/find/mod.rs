@@ -6,31 +6,39 @@
 
 mod bookmark;
 mod merge;
+mod planned;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::ids::{DbName, DocId, Invalid, ShardId};
-use common::mango::bounds::bounds;
-use common::mango::plan::{self, Query as Question};
-use common::mango::{explain, request};
+use common::mango::{explain, plan, request};
 use common::query::{Answer, Consistency, Find, FindPage, FoundRow, Place, Query};
 use common::refusal::Refusal;
 use futures::future::try_join_all;
+use tokio::time::Instant;
 
-use super::{Error, Ops, STALE_RETRIES_MAX, confused};
+use super::{Error, Ops, confused};
 use crate::cluster::catalog::DbEntry;
-use bookmark::Bookmark;
+use bookmark::{Bookmark, IndexName};
 use merge::Merge;
+use planned::{Planned, question};
 
 /// Documents asked of a shard at once.
 const PAGE_ROWS: u64 = 200;
+/// How often a query begins again because the database or its indexes are others than was known.
+const BEGUN_MAX: u32 = 8;
+/// How long a query waits for an index without which it cannot be answered.
+const INDEX_PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks meanwhile.
+const INDEX_PAUSE: Duration = Duration::from_millis(50);
 
 /// A query under way.
 pub struct Finding {
     ops: Ops,
     consistency: Consistency,
-    /// What every shard is asked, but for the place to go on from.
-    find: Find,
+    /// The shards, and what each is asked at first.
+    asked: Vec<(ShardId, Find)>,
     merge: Merge,
     /// Documents still to be left out.
     skip: u64,
@@ -40,6 +48,9 @@ pub struct Finding {
     last: Option<Place>,
     /// The bookmark this query began with.
     given: Option<Box<str>>,
+    index: Option<IndexName>,
+    /// Whether the index asked for is not the one that is read.
+    pub passed_over: bool,
     /// What it took so far.
     pub stats: Stats,
     /// How old the answer may be, in milliseconds.
@@ -57,6 +68,15 @@ pub struct Stats {
     pub returned: u64,
 }
 
+/// What came of asking the shards.
+enum Asked<T> {
+    Answered(T),
+    /// The database was dropped.
+    Dropped,
+    /// A shard's indexes are not those the query goes by.
+    OtherIndexes,
+}
+
 impl Ops {
     /// Begins a query. Every shard has answered before this returns.
     pub async fn find(
@@ -66,68 +86,78 @@ impl Ops {
         consistency: Consistency,
     ) -> Result<Finding, Error> {
         let bookmark = request.bookmark.as_deref().map(Bookmark::parse).transpose()?;
-        for _ in 0..STALE_RETRIES_MAX {
+        let deadline = Instant::now() + INDEX_PATIENCE;
+        let (mut fresh, mut begun, mut stale) = (false, 0, Error::NoDatabase);
+        while begun < BEGUN_MAX {
             let db = self.db_for(name, consistency).await?;
-            let mut finding = self.plan(&db, request, bookmark.as_ref(), consistency)?;
-            if finding.refill().await? {
-                return Ok(finding);
+            let shards = self.shards_for(&db, request)?;
+            let known = match fresh {
+                true => self.indexes_now(&db, consistency).await?,
+                false => self.indexes_of(&db, consistency).await?,
+            };
+            let Some(known) = known else {
+                self.catalog.forget(db.uid);
+                begun += 1;
+                continue;
+            };
+            let planned = match Planned::of(&db, request, bookmark.as_ref(), &known.whole) {
+                Ok(planned) => planned,
+                // What is known may be old.
+                Err(_) if !fresh => {
+                    fresh = true;
+                    continue;
+                }
+                Err(error) if Planned::of(&db, request, bookmark.as_ref(), &known.all).is_err() => {
+                    return Err(error.into());
+                }
+                Err(_) if Instant::now() < deadline => {
+                    tokio::time::sleep(INDEX_PAUSE).await;
+                    continue;
+                }
+                Err(_) => return Err(Error::IndexNotBuilt),
+            };
+            // Where nothing can match nobody need be asked.
+            let shards = if planned.nothing || request.limit == 0 { Vec::new() } else { shards };
+            let asked = shards.iter().map(|shard| (*shard, planned.ask(request, &known, *shard, consistency)));
+            let mut finding = Finding {
+                ops: self.clone(),
+                consistency,
+                asked: asked.collect(),
+                merge: Merge::new(shards.clone(), bookmark.as_ref().map(|from| &from.place), planned.descending),
+                skip: request.skip,
+                left: request.limit,
+                last: None,
+                given: request.bookmark.clone(),
+                passed_over: request.use_index.as_ref().is_some_and(|asked| !planned.is_named(asked)),
+                index: planned.index,
+                stats: Stats::default(),
+                lag_ms: 0,
+            };
+            match finding.refill().await? {
+                Asked::Answered(()) => return Ok(finding),
+                Asked::Dropped => self.catalog.forget(db.uid),
+                Asked::OtherIndexes => {
+                    self.indexes.forget(db.uid);
+                    (fresh, stale) = (true, Error::IndexesChange);
+                }
             }
-            self.catalog.forget(db.uid);
+            begun += 1;
         }
-        Err(Error::NoDatabase)
+        Err(stale)
     }
 
     /// JSON text of how a query would be answered.
     pub async fn explain(&self, name: &DbName, request: &request::Find) -> Result<String, Error> {
         let db = self.db(name).await?;
         self.shards_for(&db, request)?;
+        let known = self.indexes_now(&db, Consistency::Linearizable).await?.ok_or(Error::NoDatabase)?;
         let question = question(&db, request);
-        let (plan, trace) = plan::choose(&question, &[], true)?;
+        let (plan, trace) = plan::choose(&question, &known.whole, true)?;
         Ok(explain::answer(name.as_str(), request, &question, plan.as_ref(), &trace))
     }
 
-    fn plan(
-        &self,
-        db: &Arc<DbEntry>,
-        request: &request::Find,
-        bookmark: Option<&Bookmark>,
-        consistency: Consistency,
-    ) -> Result<Finding, Error> {
-        let shards = self.shards_for(db, request)?;
-        let (plan, _) = plan::choose(&question(db, request), &[], false)?;
-        let plan = plan.ok_or(common::mango::Error::NoSortIndex)?;
-        if let (Some(Bookmark { index: Some(_), .. }), Some(text)) = (bookmark, &request.bookmark) {
-            return Err(bookmark::foreign(text).into());
-        }
-        let ends = bounds(&plan, request.partition.as_deref());
-        // Where nothing can match nobody need be asked.
-        let shards = if plan.nothing || request.limit == 0 { Vec::new() } else { shards };
-        let after = bookmark.map(|bookmark| &bookmark.place);
-        Ok(Finding {
-            ops: self.clone(),
-            consistency,
-            merge: Merge::new(shards, after, plan.descending),
-            find: Find {
-                db: db.uid,
-                selector: request.selector.to_json().into(),
-                low: ends.low.into(),
-                high: ends.high.map(Into::into),
-                descending: plan.descending,
-                after: None,
-                limit: 0,
-                conflicts: request.conflicts,
-            },
-            skip: request.skip,
-            left: request.limit,
-            last: None,
-            given: request.bookmark.clone(),
-            stats: Stats::default(),
-            lag_ms: 0,
-        })
-    }
-
     /// The shards that have what is asked for.
-    fn shards_for(&self, db: &DbEntry, request: &request::Find) -> Result<Vec<ShardId>, Error> {
+    fn shards_for(&self, db: &Arc<DbEntry>, request: &request::Find) -> Result<Vec<ShardId>, Error> {
         let Some(partition) = request.partition.as_deref() else { return Ok(self.cluster.shards_of(db.uid)) };
         if !db.partitioned {
             return Err(Error::NotPartitioned);
@@ -138,18 +168,37 @@ impl Ops {
         let any = DocId::parse(&format!("{partition}:x"))?;
         Ok(vec![self.cluster.locate(db.uid, true, &any).0])
     }
-}
 
-/// The request, as far as choosing an index goes.
-fn question<'q>(db: &DbEntry, request: &'q request::Find) -> Question<'q> {
-    Question {
-        selector: &request.selector,
-        sort: &request.sort,
-        projection: &request.projection,
-        use_index: request.use_index.as_ref(),
-        allow_fallback: request.allow_fallback,
-        partition: request.partition.as_deref(),
-        partitioned: db.partitioned,
+    /// Lets one shard look on until it finds something or comes to its end.
+    async fn look(
+        &self,
+        shard: ShardId,
+        consistency: Consistency,
+        mut find: Find,
+    ) -> Result<Asked<(FindPage, u64)>, Error> {
+        let (mut keys_examined, mut docs_examined, mut oldest_ms) = (0, 0, 0);
+        loop {
+            let query = Query::Find(Box::new(find.clone()));
+            let (page, lag_ms) = match self.cluster.read(shard, consistency, query).await? {
+                (Answer::Found(page), lag_ms) => (page, lag_ms),
+                (Answer::Dropped, _) => return Ok(Asked::Dropped),
+                (Answer::OtherIndexes, _) => return Ok(Asked::OtherIndexes),
+                (Answer::NotUnderstood, _) => return Err(not_understood(shard)),
+                _ => return Err(confused(shard)),
+            };
+            keys_examined += page.keys_examined;
+            docs_examined += page.docs_examined;
+            oldest_ms = lag_ms.max(oldest_ms);
+            if !page.rows.is_empty() || page.resume.is_none() {
+                return Ok(Asked::Answered((FindPage { keys_examined, docs_examined, ..page }, oldest_ms)));
+            }
+            if page.resume == find.after {
+                return Err(confused(shard));
+            }
+            find.after = page.resume;
+            // What was begun is brought to its end, as long as its index is there.
+            find.version = None;
+        }
     }
 }
 
@@ -157,8 +206,10 @@ impl Finding {
     /// The next document; `None` at the end. An error in the middle must not look like the end.
     pub async fn next(&mut self) -> Result<Option<FoundRow>, Error> {
         while self.left > 0 {
-            if !self.refill().await? {
-                return Err(Error::NoDatabase);
+            match self.refill().await? {
+                Asked::Answered(()) => {}
+                Asked::Dropped => return Err(Error::NoDatabase),
+                Asked::OtherIndexes => return Err(Error::IndexesChange),
             }
             let Some(row) = self.merge.pop() else { break };
             self.last = Some(row.place.clone());
@@ -173,70 +224,44 @@ impl Finding {
         Ok(None)
     }
 
-    /// Whether the next document is at hand, or there is none: [`Self::next`] will not wait.
-    pub fn is_ready(&self) -> bool {
-        self.left == 0 || self.merge.starved().is_empty()
+    /// Whether documents are read by id, for want of an index.
+    pub fn is_by_id(&self) -> bool {
+        self.index.is_none()
     }
 
     /// Where to go on behind what was given out: the bookmark given if that is nothing, `nil` without one.
     pub fn bookmark(&self) -> String {
         match &self.last {
-            Some(place) => Bookmark { index: None, place: place.clone() }.show(),
+            Some(place) => Bookmark { index: self.index.clone(), place: place.clone() }.show(),
             None => self.given.as_deref().unwrap_or("nil").to_owned(),
         }
     }
 
-    /// Asks on wherever a shard's documents ran out and there may be more; `false` if the database was dropped.
-    async fn refill(&mut self) -> Result<bool, Error> {
+    /// Asks on wherever a shard's documents ran out and there may be more.
+    async fn refill(&mut self) -> Result<Asked<()>, Error> {
         let starved = self.merge.starved();
         if starved.is_empty() {
-            return Ok(true);
+            return Ok(Asked::Answered(()));
         }
         let limit = u32::try_from(self.left.saturating_add(self.skip).clamp(1, PAGE_ROWS)).unwrap_or(u32::MAX);
-        let find = Find { limit, ..self.find.clone() };
-        let asked = starved.into_iter().map(|(shard, after)| {
-            let (ops, consistency, find) = (&self.ops, self.consistency, Find { after, ..find.clone() });
-            async move { Ok::<_, Error>((shard, ops.look(shard, consistency, find).await?)) }
+        let asked = starved.into_iter().filter_map(|(shard, after)| {
+            let (_, find) = self.asked.iter().find(|(asked, _)| *asked == shard)?;
+            let (ops, consistency, find) = (&self.ops, self.consistency, Find { limit, after, ..find.clone() });
+            Some(async move { Ok::<_, Error>((shard, ops.look(shard, consistency, find).await?)) })
         });
         for (shard, found) in try_join_all(asked).await? {
-            let Some((page, lag_ms)) = found else { return Ok(false) };
+            let (page, lag_ms) = match found {
+                Asked::Answered(found) => found,
+                Asked::Dropped => return Ok(Asked::Dropped),
+                Asked::OtherIndexes => return Ok(Asked::OtherIndexes),
+            };
             self.stats.keys_examined += page.keys_examined;
             self.stats.docs_examined += page.docs_examined;
             self.lag_ms = self.lag_ms.max(lag_ms);
             self.merge.add(shard, page);
         }
-        Ok(true)
-    }
-}
-
-impl Ops {
-    /// Lets one shard look on until it finds something or comes to its end; `None` if the database was dropped.
-    async fn look(
-        &self,
-        shard: ShardId,
-        consistency: Consistency,
-        mut find: Find,
-    ) -> Result<Option<(FindPage, u64)>, Error> {
-        let (mut keys_examined, mut docs_examined, mut oldest_ms) = (0, 0, 0);
-        loop {
-            let query = Query::Find(Box::new(find.clone()));
-            let (page, lag_ms) = match self.cluster.read(shard, consistency, query).await? {
-                (Answer::Found(page), lag_ms) => (page, lag_ms),
-                (Answer::Dropped, _) => return Ok(None),
-                (Answer::NotUnderstood, _) => return Err(not_understood(shard)),
-                _ => return Err(confused(shard)),
-            };
-            keys_examined += page.keys_examined;
-            docs_examined += page.docs_examined;
-            oldest_ms = lag_ms.max(oldest_ms);
-            if !page.rows.is_empty() || page.resume.is_none() {
-                return Ok(Some((FindPage { keys_examined, docs_examined, ..page }, oldest_ms)));
-            }
-            if page.resume == find.after {
-                return Err(confused(shard));
-            }
-            find.after = page.resume;
-        }
+        self.asked.iter_mut().for_each(|(_, find)| find.version = None);
+        Ok(Asked::Answered(()))
     }
 }
 

@@ -52,6 +52,7 @@ impl Apply<'_> {
                 self.overlay.delete(Key::Body(at.db, at.id.clone(), rev.clone()).encode());
             }
             self.take_document(at, Some(&old.0))?;
+            self.index(at, Some(&old.0), None)?;
             self.overlay.delete(key);
             self.db(at.db)?.changed = true;
         } else {

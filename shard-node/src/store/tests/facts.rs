@@ -88,8 +88,9 @@ impl Read for Counted<'_> {
 #[test]
 fn an_edit_costs_one_read_and_at_most_four_changes() {
     let mut store = Map::owning_all();
-    // Counters, and whether it is dropped: once per database and batch; slots: once per batch; applied, counters put.
-    let (shared_reads, shared_changes) = (3, 2);
+    // Counters, indexes, and whether it is dropped: once per database and batch; slots: once per batch; applied and
+    // counters put.
+    let (shared_reads, shared_changes) = (4, 2);
     for (generation, expected) in [(1, 2), (2, 4), (3, 4)] {
         let counted = Counted { store: &store, docs: AtomicUsize::new(0), others: AtomicUsize::new(0) };
         let mut apply = Apply::new(&counted);

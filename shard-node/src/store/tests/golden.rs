@@ -12,14 +12,16 @@ use bytes::Bytes;
 use common::change::ChangesRequest;
 use common::command::{Command, EditKind, Op, Outcome, Purge};
 use common::ids::{Index, Seq, Slot};
-use common::mango::Selector;
+use common::mango::index::Definition;
+use common::mango::kept::{Kept, ShardIndexes};
+use common::mango::{Selector, key};
 use common::query::{Answer, DbCounters, Find, Place, Query, Range, Revs};
 use common::rev::{Rev, RevHash};
 
 use crate::store::keys::Key;
 use crate::store::record::{self, DocRecord, LocalRecord, PurgeRecord, Purges, SeqRow, Slots};
 use crate::store::testing::{Map, address, command, db, edit, graft, id, local};
-use crate::store::{changes, read, snapshot, sweep};
+use crate::store::{changes, indexes, read, snapshot, sweep};
 
 #[test]
 fn scripts_give_what_is_written_in_them() {
@@ -121,6 +123,19 @@ impl Script {
                 Op::Purge(Purge { doc: at(), revs, infos_limit: 2 })
             }
             "drop" => Op::DropDb { db: db(0) },
+            "keep" => {
+                let known = indexes(&self.store, db(0)).expect("a sound store");
+                let kept = |(ddoc, definition): (&str, &Definition)| Kept {
+                    ddoc: ddoc.into(),
+                    definition: definition.clone(),
+                    by_partition: false,
+                    keys: key::VERSION,
+                };
+                let defined = known.defined.iter().flat_map(|(ddoc, all)| all.iter().map(move |one| (&**ddoc, one)));
+                let version = target.parse().unwrap_or(known.version);
+                Op::AdoptIndexes { db: db(0), version, indexes: defined.map(kept).collect() }
+            }
+            "build" => Op::BuildIndexes { db: db(0) },
             "adopt" => {
                 let (low, high) = rest.split_once('-').expect("low-high");
                 let number = |text: &str| text.parse::<u16>().expect("a slot");
@@ -177,6 +192,7 @@ impl Script {
             "doc" => self.doc(out, &words[1..]),
             "local?" => self.answer(out, &Query::Local { db: db(0), id: id(words[1]) }),
             "old" => self.answer(out, &Query::OldBodies { db: db(0), after: None, limit: 100 }),
+            "indexes" => self.answer(out, &Query::Indexes { db: db(0) }),
             "info" => self.answer(out, &Query::Info { db: db(0) }),
             "range" => self.range(out, &words[1..], Query::Range),
             "locals" => self.range(out, &words[1..], Query::Locals),
@@ -219,15 +235,20 @@ impl Script {
         self.answer(out, &query(range));
     }
 
-    /// `find SELECTOR [LOW..HIGH] [desc] [conflicts] [after=ID] [N]`
+    /// `find SELECTOR [LOW..HIGH] [desc] [conflicts] [after=ID] [index=NUMBER] [version=NUMBER] [N]`
     fn find(&mut self, out: &mut String, words: &[&str]) {
         let has = |word| words.contains(&word);
         let (low, high) = words.iter().find_map(|word| word.split_once("..")).unwrap_or_default();
         let selector = Selector::parse(words[0].as_bytes()).expect("a selector");
+        let number = |name: &str| -> Option<u32> {
+            words.iter().find_map(|word| word.strip_prefix(name)).map(|number| number.parse().expect("a number"))
+        };
         let after = words.iter().find_map(|word| word.strip_prefix("after="));
         let find = Find {
             db: db(0),
             selector: selector.to_json().into(),
+            index: number("index="),
+            version: number("version=").map(u64::from),
             low: low.to_owned().into(),
             high: (!high.is_empty()).then(|| high.to_owned().into()),
             descending: has("desc"),
@@ -296,6 +317,8 @@ impl Script {
             }
             Answer::Info(counters) => show_counters(&counters),
             Answer::Dropped => "dropped".to_owned(),
+            Answer::OtherIndexes => "other indexes".to_owned(),
+            Answer::Indexes(known) => show_indexes(&known),
             Answer::NotUnderstood => "not understood".to_owned(),
             Answer::Found(page) => {
                 let mut lines = Vec::new();
@@ -350,6 +373,12 @@ impl Script {
                     let revs: Vec<String> = done.revs.iter().map(|rev| self.show(rev)).collect();
                     format!("purge {number} = {} {}", done.id, revs.join(" ")).trim_end().to_owned()
                 }
+                Key::Entry(_, number, rest) => {
+                    let columns = record::decode_entry(value).expect(READABLE);
+                    let hex: String = rest[..columns].iter().map(|byte| format!("{byte:02x}")).collect();
+                    format!("entry {number} {hex} {}", text(&rest[columns..]))
+                }
+                Key::Indexes(_) => format!("indexes = {}", show_indexes(&record::decode(value).expect(READABLE))),
                 Key::PurgeRequest(_, request) => {
                     let number: u64 = record::decode(value).expect(READABLE);
                     format!("purge request {} = {number}", request.0.as_u128())
@@ -378,6 +407,18 @@ fn show_counters(counters: &DbCounters) -> String {
     let DbCounters { seq, docs, deleted, bytes, purges } = counters;
     let purges = if *purges > 0 { format!(", {purges} purges") } else { String::new() };
     format!("seq {seq}, {docs} docs, {deleted} deleted, {bytes} bytes{purges}")
+}
+
+fn show_indexes(known: &ShardIndexes) -> String {
+    let defined: Vec<String> = known.defined.iter().map(|(ddoc, all)| format!("{ddoc} {}", all.len())).collect();
+    let kept = known.kept.iter().map(|kept| {
+        let upto = kept.upto.as_ref().map_or("nothing", |id| id.as_str());
+        let state = if kept.complete { "whole".to_owned() } else { format!("up to {upto}") };
+        format!("{} {}/{} {state}", kept.number, kept.index.ddoc, kept.index.definition.name)
+    });
+    let kept: Vec<String> = kept.collect();
+    let gone = if known.gone.is_empty() { String::new() } else { format!(", gone {:?}", known.gone) };
+    format!("version {}, defined [{}], kept [{}]{gone}", known.version, defined.join(", "), kept.join(", "))
 }
 
 fn text(bytes: &[u8]) -> String {

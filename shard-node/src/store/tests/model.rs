@@ -147,6 +147,7 @@ impl Model {
                 return Outcome::Done;
             }
             Op::AdoptSlots { .. } => return Outcome::Done,
+            Op::AdoptIndexes { .. } | Op::BuildIndexes { .. } => panic!("these histories have no indexes"),
         };
         let key = (at.db, at.id.clone());
         match decision {
