@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the image, starts the clusters of both compose files, does the failover exercises on them, and takes all down.
+# Builds the image, starts the clusters of both compose files, does the failover exercises on them, tests the dashboard on
+# the larger one, and takes all down.
 # Without a container engine it says "skipped: why" and does the exercises on processes.
 #
 #   deploy/test.sh [--binaries DIR]          DIR as for build-image.sh
@@ -41,16 +42,21 @@ down() {
     compose -p "$PROJECT" -f "$1" down --volumes --timeout 1 >/dev/null 2>&1 || echo "could not take $1 down" >&2
 }
 
-# on FILE EXERCISE…: starts the cluster of a compose file, does exercises on it, and takes it down.
+dashboard() {
+    tests/dashboard/run.sh "$PROJECT" "http://127.0.0.1:$DEPLOY_PORT_R1,http://127.0.0.1:$DEPLOY_PORT_R2" deploy/secrets/admin.password
+}
+
+# on FILE THEN EXERCISE…: starts the cluster of a compose file, does exercises on it, then something else, and takes it down.
 on() {
-    local file="$1" said
-    shift
+    local file="$1" then="$2" said
+    shift 2
     # Now, since the file's name is local to this function.
     # shellcheck disable=SC2064
     trap "down '$file'" EXIT
     said="$(compose -p "$PROJECT" -f "$file" up -d 2>&1)" || { echo "$said" >&2 && return 1; }
     healthy "$file"
     ON=containers FILE="$file" deploy/failover/all.sh "$@"
+    "$then"
     down "$file"
     trap - EXIT
 }
@@ -63,7 +69,7 @@ if [ -n "$why" ]; then
 fi
 deploy/build-image.sh --tag "$DEPLOY_IMAGE" "$@"
 deploy/make-secrets.sh
-on deploy/docker-compose.yml
+on deploy/docker-compose.yml dashboard
 # Here a node hosts several replicas, and there is one router.
-on deploy/docker-compose.small.yml kill-primary rolling-restart lose-router
+on deploy/docker-compose.small.yml true kill-primary rolling-restart lose-router
 docker rmi "$DEPLOY_IMAGE" >/dev/null

@@ -1,6 +1,7 @@
-"""The dashboard on nine processes and two routers with an admin: nine.py URLS FOLDER PASSWORD
+"""The dashboard on nine nodes and two routers with an admin: nine.py URLS SERVERS PASSWORD
 
-FOLDER is the cluster's: its processes are found by their cluster files in it, killed, and started again.
+SERVERS is the cluster's folder, whose processes are found by their cluster files in it, killed, and started again; or
+`compose:PROJECT`, and the containers of that compose project are.
 """
 
 import base64
@@ -19,6 +20,7 @@ from selenium.webdriver.common.keys import Keys
 from page import Page, run
 
 ROUTERS, FOLDER, PASSWORD = sys.argv[1].split(","), sys.argv[2], sys.argv[3]
+PROJECT = FOLDER.removeprefix("compose:") if FOLDER.startswith("compose:") else None
 DB, DOC = "dash/test", "first:1"
 restarted = []
 
@@ -71,7 +73,16 @@ def path_of(*segments):
     return "/" + "/".join(urllib.parse.quote(segment, safe="") for segment in segments)
 
 
-# Processes
+# Servers
+
+
+def container_of(node):
+    filters = [f"label=com.docker.compose.project={PROJECT}", f"label=com.docker.compose.service={node}"]
+    found = subprocess.run(
+        ["docker", "ps", "-q", "--filter", filters[0], "--filter", filters[1]], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert len(found) == 1, f"{node} runs in {len(found)} containers"
+    return found[0]
 
 
 def process_of(node):
@@ -89,12 +100,20 @@ def process_of(node):
 
 
 def kill(node):
+    """Kills a node; what it returns is what `start` takes."""
+    if PROJECT:
+        container = container_of(node)
+        subprocess.run(["docker", "kill", container], check=True, stdout=subprocess.DEVNULL)
+        return [container]
     pid, arguments = process_of(node)
     os.kill(pid, signal.SIGKILL)
     return arguments
 
 
 def start(arguments):
+    if PROJECT:
+        subprocess.run(["docker", "start", *arguments], check=True, stdout=subprocess.DEVNULL)
+        return
     die_with_us = lambda: ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     with open(os.path.join(FOLDER, "restarted.log"), "a") as log:
         restarted.append(subprocess.Popen(arguments, cwd=FOLDER, stdout=log, stderr=log, preexec_fn=die_with_us))

@@ -2,7 +2,8 @@
 # Tests the dashboard in a headless Chromium, on nine processes and two routers with an admin, and on the embedded mode
 # without one. Says "skipped: why" where there is no Chromium to test with.
 #
-#   tests/dashboard/run.sh
+#   tests/dashboard/run.sh                                     starts them
+#   tests/dashboard/run.sh PROJECT URL,URL PASSWORD-FILE       the containers of a compose project that runs already
 #
 # HARNESS_PICTURES=DIR keeps pictures of the page, as it was at several points and where it failed.
 # PROFILE is cargo's for the servers.
@@ -18,6 +19,10 @@ for python in python3 /usr/bin/python3 ""; do
     [ -n "$python" ] || skip "python3-selenium is not installed"
     if "$python" -c 'import selenium' 2>/dev/null; then break; fi
 done
+
+if (($# == 3)); then
+    exec "$python" -B tests/dashboard/nine.py "$2" "compose:$1" "$(cat "$3")"
+fi
 
 cargo build --quiet --profile "$PROFILE" --bins -p quorate-tests -p quorate-router -p quorate-shard-node
 folder="${CARGO_TARGET_DIR:-target}/$([ "$PROFILE" = dev ] && echo debug || echo "$PROFILE")"
