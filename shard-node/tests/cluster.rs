@@ -207,6 +207,20 @@ async fn a_planned_hand_over_moves_the_primary() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_is_told_twice_to_hand_over_is_open_again_afterwards() {
+    let cluster = Cluster::start(EngineKind::Memory).await;
+    cluster.put("a", None, "{}").await;
+    let old = cluster.primary().await;
+    cluster.agree().await;
+    // As when an admin promotes another replica while the node is being drained.
+    tokio::join!(cluster.nodes[&old].hand_over(), cluster.nodes[&old].hand_over());
+    let state = cluster.states().into_iter().find(|state| state.node == old).unwrap();
+    assert_eq!((state.reason, state.heir), (None, None));
+    cluster.put("b", None, "{}").await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_hands_over_when_a_replica_is_asked_to_lead() {
     let cluster = Cluster::start(EngineKind::Memory).await;
     cluster.put("a", None, "{}").await;

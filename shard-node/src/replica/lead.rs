@@ -76,6 +76,8 @@ impl Replica {
     /// Gives the lead to the most advanced other voter: takes no more writes, waits until it has everything, is quiet
     /// until the voters' leases have run out, and asks it to stand. Whatever fails, the monitor finds a primary.
     pub(crate) async fn hand_over(&self, to: Option<&NodeId>) {
+        // One at a time, or each would take the other's `closing` for that of a stop and leave it so.
+        let _alone = self.handing_over.lock().await;
         if !self.group.is_primary() {
             return;
         }
@@ -101,7 +103,8 @@ impl Replica {
             // A little longer than the lease: the last sign of life may still be on its way.
             tokio::time::sleep(lease + lease / 10).await;
             let promote = Promote { shard: self.shard(), term: status.term, planned: false };
-            self.group.ask_to_stand(&heir.node, promote).await;
+            // Without an end, an heir that went silent would keep this replica closed.
+            _ = tokio::time::timeout(lease, self.group.ask_to_stand(&heir.node, promote)).await;
             let mut role = self.group.watch_role();
             let stepped_down =
                 async { while self.group.is_primary() && group::AsyncChanges::changed(&mut role).await.is_ok() {} };

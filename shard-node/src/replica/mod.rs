@@ -81,6 +81,8 @@ pub(crate) struct Replica {
     draining: Arc<AtomicBool>,
     /// To whom this primary is handing over.
     heir: Mutex<Option<NodeId>>,
+    /// Held by whoever hands over: a drain, an admin and a stop may want it at once.
+    handing_over: tokio::sync::Mutex<()>,
     /// Other nodes that are being drained, as far as the node's monitor knows.
     drained_others: Mutex<BTreeSet<NodeId>>,
     /// What was measured last of what this replica takes on the disk.
@@ -175,6 +177,7 @@ impl Replica {
                 no_room: AtomicBool::new(false),
                 draining: context.draining.clone(),
                 heir: Mutex::default(),
+                handing_over: tokio::sync::Mutex::default(),
                 drained_others: Mutex::default(),
                 disk: Mutex::default(),
                 tasks: Mutex::new(tasks),
