@@ -12,6 +12,7 @@ use http::{Method, header};
 use super::access::{USERS, refuse_unless};
 use super::call::Call;
 use super::error::Error;
+use crate::auth::ID_PREFIX;
 use crate::auth::rules::{Class, Level, decide};
 use crate::auth::user_document::{self, Writer};
 use crate::ops;
@@ -62,8 +63,13 @@ async fn user(call: &Call, db: &DbName, id: &DocId, mut parsed: Parsed, new_edit
     if !admin && !new_edits {
         return Err(Error::Forbidden("Only _admin may write revisions made elsewhere.".into()));
     }
-    // The table lets admins and whoever it is about delete, and admins write design documents.
-    if !parsed.deleted && !id.is_design() {
+    // The table lets admins write design documents. It lets those who sign up PUT, and a PUT may be a deletion.
+    if parsed.deleted {
+        let own = call.user.name.as_deref().is_some_and(|name| id.as_str().strip_prefix(ID_PREFIX) == Some(name));
+        if !admin && !own {
+            return Err(Error::Forbidden("Only admins may delete other user docs.".into()));
+        }
+    } else if !id.is_design() {
         check(call, db, id, &parsed, admin).await?;
     }
     if let Some(password) = user_document::plain_password(&parsed.body.json).map_err(Error::bad)? {
