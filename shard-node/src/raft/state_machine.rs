@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use common::command::Outcome;
+use common::command::{Op, Outcome};
 use common::ids::{DbUid, Index};
 use openraft::storage::RaftStateMachine;
 use openraft::{AnyError, EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, StorageIOError};
@@ -21,6 +21,9 @@ use crate::store;
 
 /// Bytes of commands folded into one batch at most, its last entry excepted: bounds the memory of a replay.
 const BATCH_BYTES_MAX: usize = 8 << 20;
+/// Bytes of changes in one batch at most, those of its last entry excepted. A step of making indexes is a few bytes in
+/// the log and thousands of entries here; replayed by the thousand they would not fit into memory.
+const FOLDED_BYTES_MAX: usize = 4 * BATCH_BYTES_MAX;
 /// Bytes of commands folded on the spot: some milliseconds of work. Waking another thread and being woken by it takes as
 /// long as folding a few documents; more would delay the other replicas of this node.
 const QUICK_BYTES_MAX: usize = 256 << 10;
@@ -71,20 +74,24 @@ impl StateMachine {
         Ok(Self { engine, shared, wake, builder })
     }
 
-    /// Folds `entries` with `bytes` of commands into the engine as one batch; waits while the disk is full.
+    /// Folds `entries` with `bytes` of commands into the engine, in one batch unless they write much more than they say;
+    /// waits while the disk is full.
     async fn fold(&self, entries: Vec<Entry>, bytes: usize) -> Result<Vec<Vec<Outcome>>, StorageError> {
         let Some(last) = entries.last().map(|entry| entry.log_id) else { return Ok(Vec::new()) };
-        let (entries, before) = (Arc::new(entries), self.shared.applied());
-        loop {
-            let (engine, entries, before) = (self.engine.clone(), entries.clone(), before.clone());
-            let work = move || fold(engine.as_ref(), &entries, before);
-            let quick = bytes <= QUICK_BYTES_MAX && self.engine.is_quick();
-            match if quick { work() } else { run(self.engine.as_ref(), work).await } {
+        let entries = Arc::new(entries);
+        let mut outcomes = Vec::with_capacity(entries.len());
+        let mut quick = bytes <= QUICK_BYTES_MAX;
+        while outcomes.len() < entries.len() {
+            let (engine, entries, before) = (self.engine.clone(), entries.clone(), self.shared.applied());
+            let (from, on_the_spot) = (outcomes.len(), quick && self.engine.is_quick());
+            let work = move || fold(engine.as_ref(), &entries[from..], before, on_the_spot);
+            match if on_the_spot { work() } else { run(self.engine.as_ref(), work).await } {
                 Ok(folded) => {
                     self.shared.set_applied(folded.after);
                     (self.wake)(Some(&folded.changed));
-                    return Ok(folded.outcomes);
+                    outcomes.extend(folded.outcomes);
                 }
+                Err(Stop::Long) => quick = false,
                 Err(stop @ Stop::Storage(storage::Error::DiskFull { .. })) => {
                     self.shared.set_disk_full(true);
                     tokio::select! {
@@ -95,6 +102,7 @@ impl StateMachine {
                 Err(stop) => return Err(self.stopped(&stop, last)),
             }
         }
+        Ok(outcomes)
     }
 
     fn stopped(&self, stop: &Stop, at: LogId) -> StorageError {
@@ -112,6 +120,8 @@ enum Stop {
     Storage(#[from] storage::Error),
     #[error("the commands of entry {index} cannot be read: {error}")]
     Commands { index: u64, error: postcard::Error },
+    #[error("more work than is done on the spot")]
+    Long,
 }
 
 /// What folding entries into the engine gave.
@@ -122,12 +132,16 @@ struct Folded {
     after: Applied,
 }
 
-/// All of `entries` goes in, or nothing.
-fn fold(engine: &dyn Engine, entries: &[Entry], before: Applied) -> Result<Folded, Stop> {
+/// Folds as many of `entries` as one batch may hold, one at least. They go in together, or nothing does. With `quick`
+/// nothing is done if there is work of any length among them.
+fn fold(engine: &dyn Engine, entries: &[Entry], before: Applied, quick: bool) -> Result<Folded, Stop> {
     let mut apply = store::Apply::new(engine);
     let mut after = before;
     let mut outcomes = Vec::with_capacity(entries.len());
     for entry in entries {
+        if apply.bytes() >= FOLDED_BYTES_MAX {
+            break;
+        }
         let index = entry.log_id.index;
         let mut of_entry = Vec::new();
         match &entry.payload {
@@ -137,6 +151,9 @@ fn fold(engine: &dyn Engine, entries: &[Entry], before: Applied) -> Result<Folde
             }
             EntryPayload::Normal(packed) => {
                 for command in packed.unpack().map_err(|error| Stop::Commands { index, error })? {
+                    if quick && matches!(command.op, Op::BuildIndexes { .. }) {
+                        return Err(Stop::Long);
+                    }
                     of_entry.push(apply.command(Index(index), &command)?);
                 }
             }
@@ -231,5 +248,51 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<TypeConfig>>, StorageError> {
         self.builder.current()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use common::command::{Address, Command, LocalEdit};
+    use common::config::EngineKind;
+    use common::ids::{DocId, RequestId, Slot};
+
+    use super::*;
+    use crate::raft::types::{Packed, encode_commands, log_id};
+    use crate::wal;
+
+    fn entry(index: u64, op: Op) -> Entry {
+        let commands = [Command { request: RequestId(uuid::Uuid::from_u128(index.into())), retry: false, op }];
+        let encoded = encode_commands(&commands);
+        let payload = EntryPayload::Normal(Packed::join(1, std::iter::once(&encoded[..])));
+        Entry { log_id: log_id(wal::LogId { term: 1, leader: 1, index }), payload }
+    }
+
+    #[test]
+    fn a_batch_ends_where_it_has_become_large() {
+        let engine = storage::open(EngineKind::Memory, Path::new("nowhere"), 0).expect("an engine");
+        let doc = Address { db: DbUid::DBS, id: DocId::parse("_local/x").expect("valid"), slot: Slot(0) };
+        let json = Bytes::from(vec![b'x'; FOLDED_BYTES_MAX / 4]);
+        let write = |index| {
+            let edit = LocalEdit { doc: doc.clone(), parent: None, json: Some(json.clone()) };
+            entry(index, Op::Local(edit))
+        };
+        let entries: Vec<Entry> = (1..=6).map(write).collect();
+        let first = fold(engine.as_ref(), &entries, Applied::default(), false).expect("folded");
+        assert_eq!((first.outcomes.len(), first.after.log_id), (4, Some(entries[3].log_id)));
+        let rest = fold(engine.as_ref(), &entries[4..], first.after, false).expect("folded");
+        assert_eq!((rest.outcomes.len(), rest.after.log_id), (2, Some(entries[5].log_id)));
+    }
+
+    #[test]
+    fn indexes_are_not_made_on_the_spot() {
+        let engine = storage::open(EngineKind::Memory, Path::new("nowhere"), 0).expect("an engine");
+        let entries = [entry(1, Op::BuildIndexes { db: DbUid::DBS })];
+        assert!(matches!(fold(engine.as_ref(), &entries, Applied::default(), true), Err(Stop::Long)));
+        assert_eq!(read_applied(engine.as_ref()).expect("readable").log_id, None);
+        let folded = fold(engine.as_ref(), &entries, Applied::default(), false).expect("folded");
+        assert_eq!(folded.outcomes, [[Outcome::Indexed { more: false }]]);
     }
 }

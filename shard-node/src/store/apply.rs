@@ -77,6 +77,11 @@ impl<'a> Apply<'a> {
         }
     }
 
+    /// Bytes that the batch would write, roughly. Commands that make or clear away indexes write much more than they say.
+    pub fn bytes(&self) -> usize {
+        self.overlay.bytes()
+    }
+
     /// Ends the batch. `applied` is kept with it and comes back from [`applied`](super::applied).
     pub fn finish(self, applied: Bytes) -> Folded {
         let Self { mut overlay, dbs, .. } = self;

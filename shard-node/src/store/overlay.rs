@@ -15,11 +15,12 @@ pub(crate) struct Overlay<'a> {
     // Sorted, so that equal changes make equal batches whatever order they came in, and each key is written once
     // however often it changed.
     changes: BTreeMap<Bytes, Option<Bytes>>,
+    bytes: usize,
 }
 
 impl<'a> Overlay<'a> {
     pub(crate) fn new(below: &'a dyn Read) -> Self {
-        Self { below, changes: BTreeMap::new() }
+        Self { below, changes: BTreeMap::new(), bytes: 0 }
     }
 
     /// The value of `key`, the changes included.
@@ -56,11 +57,18 @@ impl<'a> Overlay<'a> {
         })
     }
 
+    /// Bytes of all changes made so far, those made again counted again.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(crate) fn put(&mut self, key: Bytes, value: Bytes) {
+        self.bytes += key.len() + value.len();
         self.changes.insert(key, Some(value));
     }
 
     pub(crate) fn delete(&mut self, key: Bytes) {
+        self.bytes += key.len();
         self.changes.insert(key, None);
     }
 
