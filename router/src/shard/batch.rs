@@ -35,6 +35,8 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// What a query by selector counts as: a step of it may look at this much, and answer with it.
 const FIND_BYTES: usize = 128 << 10;
+/// What a step of making indexes counts as: it looks at this much and more, and writes about as much.
+const BUILD_BYTES: usize = 512 << 10;
 
 /// How much memory a request holds while it waits.
 pub trait Weight {
@@ -48,7 +50,8 @@ impl Weight for Command {
             Op::Edit(edit) => edit.body.json.len() + edit.doc.id.as_str().len(),
             Op::Graft(graft) => graft.body.json.len() + graft.doc.id.as_str().len() + 32 * graft.path.len(),
             Op::Local(local) => local.json.as_ref().map_or(0, |json| json.len()) + local.doc.id.as_str().len(),
-            Op::DropDb { .. } | Op::BuildIndexes { .. } => 0,
+            Op::DropDb { .. } => 0,
+            Op::BuildIndexes { .. } => BUILD_BYTES,
             Op::AdoptIndexes { indexes, .. } => indexes.iter().map(|index| 64 + 2 * index.definition.shown.len()).sum(),
             Op::Compact { doc } => doc.id.as_str().len(),
             Op::Purge(purge) => purge.doc.id.as_str().len() + 32 * purge.revs.len(),
