@@ -25,6 +25,7 @@ suite!(
     keeps_empty_and_big_values,
     refuses_keys_no_engine_can_hold,
     scans_in_key_order_within_bounds,
+    bounds_may_be_longer_than_any_key,
     scans_by_prefix,
     scans_more_than_one_chunk,
     a_scan_is_of_one_moment,
@@ -119,6 +120,20 @@ fn scans_in_key_order_within_bounds(kind: EngineKind) {
         ] {
             assert_eq!(keys(reader, low, high, false), "");
             assert_eq!(keys(reader, low, high, true), "");
+        }
+    }
+}
+
+fn bounds_may_be_longer_than_any_key(kind: EngineKind) {
+    let (_dir, engine) = new(kind);
+    let (longest, beyond) = ("k".repeat(KEY_BYTES_MAX), "k".repeat(KEY_BYTES_MAX + 1));
+    engine.apply(batch(&[("a", "1"), (&longest, "2"), ("z", "3")])).unwrap();
+    for reverse in [false, true] {
+        for bound in [Included::<&str>, Excluded] {
+            assert_eq!(keys(&*engine, bound(&beyond), Unbounded, reverse), "z");
+            let below = keys(&*engine, Unbounded, bound(&beyond), reverse);
+            assert_eq!((below.len(), below.contains('a')), (KEY_BYTES_MAX + 2, true));
+            assert_eq!(keys(&*engine, bound(&beyond), bound(&beyond), reverse), "");
         }
     }
 }

@@ -291,6 +291,20 @@ impl View {
     }
 
     fn pairs(&self, low: Bound<&[u8]>, high: Bound<&[u8]>, reverse: bool) -> Pairs<'static> {
+        // Bounds come from clients, and fjall panics where one is longer than a key. No key lies between such a bound and
+        // its beginning.
+        let low = match low {
+            Bound::Included(key) | Bound::Excluded(key) if key.len() > KEY_BYTES_MAX => {
+                Bound::Excluded(&key[..KEY_BYTES_MAX])
+            }
+            low => low,
+        };
+        let high = match high {
+            Bound::Included(key) | Bound::Excluded(key) if key.len() > KEY_BYTES_MAX => {
+                Bound::Included(&key[..KEY_BYTES_MAX])
+            }
+            high => high,
+        };
         if is_empty_range(low, high) {
             return Box::new(std::iter::empty());
         }
