@@ -213,7 +213,11 @@ async fn a_primary_that_is_told_twice_to_hand_over_is_open_again_afterwards() {
     let old = cluster.primary().await;
     cluster.agree().await;
     // As when an admin promotes another replica while the node is being drained.
-    tokio::join!(cluster.nodes[&old].hand_over(), cluster.nodes[&old].hand_over());
+    let second = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        cluster.nodes[&old].hand_over().await;
+    };
+    tokio::join!(cluster.nodes[&old].hand_over(), second);
     let state = cluster.states().into_iter().find(|state| state.node == old).unwrap();
     assert_eq!((state.reason, state.heir), (None, None));
     cluster.put("b", None, "{}").await;
