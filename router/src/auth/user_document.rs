@@ -45,6 +45,12 @@ pub fn check(id: &str, new: &[u8], old: Option<&[u8]>, writer: Writer<'_>) -> Re
     if is_nothing(new.get("password")) { Password::of(&new).map(drop) } else { Ok(()) }
 }
 
+/// Checks the deletion of the document `id`. Errors with the reason of the 403.
+pub fn check_deletion(id: &str, writer: Writer<'_>) -> Result<(), String> {
+    let own = writer.name.is_some_and(|name| id.strip_prefix(ID_PREFIX) == Some(name));
+    if writer.admin || own { Ok(()) } else { Err("Only admins may delete other user docs.".to_owned()) }
+}
+
 /// Name and roles, if the document has the shape of a user.
 fn check_shape<'a>(id: &str, new: &'a Map<String, Value>) -> Result<(&'a str, Vec<&'a str>), String> {
     let told = |reason: &str| Err(reason.to_owned());
@@ -131,6 +137,14 @@ mod tests {
     fn told(new: &str, old: Option<&str>, writer: Writer<'_>) -> String {
         let checked = check("org.couchdb.user:jan", new.as_bytes(), old.map(str::as_bytes), writer);
         checked.err().unwrap_or_default()
+    }
+
+    #[test]
+    fn users_delete_themselves_and_admins_everybody() {
+        let may = |id, writer| check_deletion(id, writer).is_ok();
+        let (jan, eva) = ("org.couchdb.user:jan", "org.couchdb.user:eva");
+        assert!(may(jan, JAN) && may(jan, ADMIN) && may(eva, ADMIN));
+        assert!(!may(eva, JAN) && !may(jan, NOBODY));
     }
 
     #[test]

@@ -12,7 +12,6 @@ use http::{Method, header};
 use super::access::{USERS, refuse_unless};
 use super::call::Call;
 use super::error::Error;
-use crate::auth::ID_PREFIX;
 use crate::auth::rules::{Class, Level, decide};
 use crate::auth::user_document::{self, Writer};
 use crate::ops;
@@ -65,10 +64,8 @@ async fn user(call: &Call, db: &DbName, id: &DocId, mut parsed: Parsed, new_edit
     }
     // The table lets admins write design documents. It lets those who sign up PUT, and a PUT may be a deletion.
     if parsed.deleted {
-        let own = call.user.name.as_deref().is_some_and(|name| id.as_str().strip_prefix(ID_PREFIX) == Some(name));
-        if !admin && !own {
-            return Err(Error::Forbidden("Only admins may delete other user docs.".into()));
-        }
+        let writer = Writer { name: call.user.name.as_deref(), admin };
+        user_document::check_deletion(id.as_str(), writer).map_err(|why| Error::Forbidden(why.into()))?;
     } else if !id.is_design() {
         check(call, db, id, &parsed, admin).await?;
     }
