@@ -31,8 +31,8 @@ use self::record::{ClusterRecord, DbRecord, SessionKeyRecord, State};
 pub use self::record::{DbEntry, News};
 pub use self::security::{Group, Security};
 use super::Cluster;
-use super::system::{Stored, SystemDb, decode};
 use super::follow::{Freshness, Watcher, follow};
+use super::system::{Stored, SystemDb, decode};
 
 /// Pause before the shard map is asked for again.
 const SETTLE_PAUSE: Duration = Duration::from_millis(200);

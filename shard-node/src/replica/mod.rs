@@ -244,6 +244,9 @@ impl Replica {
     }
 
     pub(crate) async fn changes(&self, request: ChangesRequest) -> ChangesAnswer {
+        let filter =
+            store::Filter::of(&request).map_err(|reason| Refusal::OutOfService { shard: self.shard(), reason })?;
+        let filter = Arc::new(filter);
         if request.linearizable {
             self.reads.confirm().await?;
         }
@@ -251,8 +254,8 @@ impl Replica {
         loop {
             // Subscribed before looking, so that nothing falls between.
             let mut feed = self.feeds.subscribe(request.db);
-            let (group, asked) = (self.group.clone(), request.clone());
-            let look = move || group.read(|reader| store::changes(reader, &asked));
+            let (group, asked, filter) = (self.group.clone(), request.clone(), filter.clone());
+            let look = move || group.read(|reader| store::filtered(reader, &asked, Option::as_ref(&filter)));
             let page = group::blocking(self.group.engine().as_ref(), look).await;
             let page = page.map_err(|error| self.broken(&error))?;
             let nothing = page.rows.is_empty() && !page.dropped && !page.more;

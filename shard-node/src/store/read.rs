@@ -40,7 +40,7 @@ fn answer(reader: &dyn Read, query: &Query) -> Result<Answer, Error> {
     })
 }
 
-fn document(
+pub(super) fn document(
     reader: &dyn Read,
     db: DbUid,
     id: &DocId,

@@ -59,6 +59,7 @@ fn since(since: u64, limit: u32) -> ChangesRequest {
         all_leaves: false,
         bodies: true,
         linearizable: true,
+        selector: None,
     }
 }
 

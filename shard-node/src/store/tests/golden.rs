@@ -272,6 +272,7 @@ impl Script {
             all_leaves: has("all_leaves"),
             bodies: has("bodies"),
             linearizable: true,
+            selector: None,
         };
         let page = changes(&self.store, &request).expect("a sound store");
         for row in page.rows {
