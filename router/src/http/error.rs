@@ -221,7 +221,7 @@ fn name_of(invalid: &Invalid) -> &'static str {
         | Invalid::DocIdPrefixOnly(_)
         | Invalid::DocIdTooLong
         | Invalid::DocIdNotPartitioned => "illegal_docid",
-        Invalid::PartitionUnderscore => "illegal_partition",
+        Invalid::PartitionEmpty | Invalid::PartitionColon | Invalid::PartitionUnderscore => "illegal_partition",
         Invalid::Rev | Invalid::NodeId(_) => "bad_request",
     }
 }

@@ -15,6 +15,7 @@ pub mod read;
 pub mod record;
 pub mod snapshot;
 mod sweep;
+mod tally;
 
 #[cfg(test)]
 mod testing;
