@@ -27,6 +27,9 @@ pub struct ChangesRequest {
     /// Whether the answer must see every write acknowledged before the request; a live feed going on from its own
     /// position need not.
     pub linearizable: bool,
+    /// JSON text of a selector in normal form, which [`Change::matching`] answers. The rows it does not match are sent
+    /// all the same, without leaves and body: they say how far the replica has looked.
+    pub selector: Option<Box<str>>,
 }
 
 /// Part of a stream of changes, in order.
@@ -61,4 +64,13 @@ pub struct Change {
     pub deleted: bool,
     /// The winner's JSON text without `_`-members, if asked for.
     pub json: Option<Bytes>,
+    /// To a selector: which of the leaves asked for it matches, in their order; `None` when there was none.
+    pub matching: Option<Vec<Rev>>,
+}
+
+impl Change {
+    /// Whether a selector was asked for that matches none of the leaves asked for.
+    pub fn is_passed_over(&self) -> bool {
+        self.matching.as_ref().is_some_and(Vec::is_empty)
+    }
 }

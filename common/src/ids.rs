@@ -37,6 +37,12 @@ pub enum Invalid {
     /// In a partitioned database, an id that is not `partition:id`.
     #[error("Doc id must be of form partition:id")]
     DocIdNotPartitioned,
+    /// A partition without a name.
+    #[error("Partition must not be empty")]
+    PartitionEmpty,
+    /// A partition with a `:` in its name.
+    #[error("Partition must not contain a colon")]
+    PartitionColon,
     /// A partition that starts with `_`.
     #[error("Partition must not start with an underscore")]
     PartitionUnderscore,

@@ -13,6 +13,7 @@ pub mod health;
 pub mod ids;
 pub mod mango;
 pub mod metrics;
+pub mod partition;
 pub mod placement;
 pub mod query;
 pub mod refusal;

@@ -1,6 +1,7 @@
 //! What a replica is asked, and what it answers.
 
 mod find;
+mod tally;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use crate::mango::kept::ShardIndexes;
 use crate::rev::Rev;
 use crate::rev_tree::RevTree;
 pub use find::{Find, FindPage, FoundRow, Place};
+pub use tally::{Counted, Tally};
 
 /// How fresh an answer must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +69,8 @@ pub enum Query {
         /// The database.
         db: DbUid,
     },
+    /// How many documents there are in a range of ids.
+    Tally(Tally),
 }
 
 /// Which revisions of a document are wanted.
@@ -135,6 +139,8 @@ pub enum Answer {
     OtherIndexes,
     /// To [`Query::Indexes`].
     Indexes(Box<ShardIndexes>),
+    /// To [`Query::Tally`]: what one step counted.
+    Counted(Counted),
 }
 
 /// Some ids, in order.

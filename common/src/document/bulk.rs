@@ -14,6 +14,8 @@ pub struct Bulk {
     pub docs: Vec<Parsed>,
     /// Whether these are edits made here (`true`, also when nothing was said), or revisions made elsewhere.
     pub new_edits: bool,
+    /// Whether all documents are to be written or none.
+    pub atomic: bool,
 }
 
 /// Parses the body of a bulk request. One bad document fails the request as a whole, as in CouchDB.
@@ -28,7 +30,7 @@ pub fn parse_bulk(text: Bytes, limits: ParseLimits) -> Result<Bulk, Error> {
         return Err(Error::BodyNotObject);
     }
     let mut docs = None;
-    let mut new_edits = true;
+    let (mut new_edits, mut atomic) = (true, false);
     let mut member = scanner.enter_object()?;
     while let Some(key) = member {
         match (key.name.as_ref(), scanner.peek()?) {
@@ -41,6 +43,10 @@ pub fn parse_bulk(text: Bytes, limits: ParseLimits) -> Result<Bulk, Error> {
                 Some(told) => new_edits = told,
                 None => scanner.refuse(Error::NewEditsNotBoolean),
             },
+            (b"atomic", _) => match special::boolean(&text[scanner.value()?]) {
+                Some(told) => atomic = told,
+                None => scanner.refuse(Error::AtomicNotBoolean),
+            },
             _ => {
                 scanner.value()?;
             }
@@ -48,7 +54,7 @@ pub fn parse_bulk(text: Bytes, limits: ParseLimits) -> Result<Bulk, Error> {
         member = scanner.next_key()?;
     }
     scanner.finish()?;
-    docs.map(|docs| Bulk { docs, new_edits }).ok_or(Error::DocsMissing)
+    docs.map(|docs| Bulk { docs, new_edits, atomic }).ok_or(Error::DocsMissing)
 }
 
 fn read_all(scanner: &mut Scanner<'_>, text: &Bytes) -> Result<Vec<Parsed>, Error> {

@@ -57,6 +57,9 @@ pub enum Error {
     /// `docs` is not an array.
     #[error("`docs` parameter must be an array.")]
     DocsNotArray,
+    /// `atomic` is not a boolean.
+    #[error("`atomic` parameter must be a boolean.")]
+    AtomicNotBoolean,
     /// `new_edits` is not a boolean.
     #[error("`new_edits` parameter must be a boolean.")]
     NewEditsNotBoolean,

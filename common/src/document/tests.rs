@@ -214,6 +214,7 @@ fn bulk_refusals_have_the_texts_of_couchdb() {
         ("{}", "POST body must include `docs` parameter."),
         (r#"{"docs":{}}"#, "`docs` parameter must be an array."),
         (r#"{"docs":[],"new_edits":0}"#, "`new_edits` parameter must be a boolean."),
+        (r#"{"docs":[],"atomic":1}"#, "`atomic` parameter must be a boolean."),
         (r#"{"docs":[{},1]}"#, "Document must be a JSON object"),
         (r#"{"docs":[{},{"_x":1},{"a":1,"a":2}]}"#, "Bad special document member: _x"),
         (r#"{"docs":[{}],"docs":[]}"#, "Duplicate key in a JSON object: docs"),

@@ -57,6 +57,11 @@ impl<'t> Document<'t> {
         }
     }
 
+    /// Adds what deletions have.
+    pub fn add_deleted(&mut self) {
+        self.special.push(("_deleted", Value::Bool(true)));
+    }
+
     /// The text of a member as it was written, if the reader was told of it and it is there.
     pub fn raw(&self, root: &str) -> Option<&'t [u8]> {
         let at = self.reader.roots.iter().position(|known| **known == *root)?;

@@ -83,6 +83,7 @@ async fn news(cluster: &Cluster, db: DbUid, position: Option<Seq>, watcher: &imp
         all_leaves: false,
         bodies: false,
         linearizable: true,
+        selector: None,
     };
     let page = cluster.changes(CATALOG_SHARD, request).await?;
     watcher.changed(&page.rows);

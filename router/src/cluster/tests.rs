@@ -377,6 +377,7 @@ async fn a_long_wait_for_changes_survives_a_failover() {
         all_leaves: false,
         bodies: false,
         linearizable: false,
+        selector: None,
     };
     let cluster = fixture.cluster.clone();
     let task = tokio::spawn(async move { cluster.changes(SHARD, request).await });

@@ -35,6 +35,8 @@ pub struct Options {
     pub until: Option<Token>,
     /// Descending: goes on below this, the `resume` of the page before.
     pub resume: Option<Token>,
+    /// JSON text of a selector in normal form: rows that it does not match come as [`Change::is_passed_over`].
+    pub selector: Option<Box<str>>,
 }
 
 /// Part of a feed, in order.
@@ -157,6 +159,7 @@ impl Reader<'_> {
             all_leaves: self.options.all_leaves,
             bodies: self.options.bodies,
             linearizable: wait.is_none(),
+            selector: self.options.selector.clone(),
         }
     }
 

@@ -104,6 +104,7 @@ fn class_of(target: &Target) -> Class {
         | Target::BadLocal(db, _)
         | Target::Attachment(db, ..)
         | Target::Index(db, ..)
+        | Target::Partition(db, ..)
         | Target::ShardOf(db, _)
             if db.as_str() == USERS =>
         {
@@ -113,7 +114,7 @@ fn class_of(target: &Target) -> Class {
         Target::Part(_, part) => class_of_part(*part),
         Target::Doc(_, id) | Target::Attachment(_, id, _) if id.is_design() => Class::Design,
         Target::Doc(..) | Target::Attachment(..) | Target::Local(..) | Target::ShardOf(..) => Class::Contents,
-        Target::BadDoc(..) | Target::BadLocal(..) => Class::Contents,
+        Target::BadDoc(..) | Target::BadLocal(..) | Target::Partition(..) => Class::Contents,
         Target::Dashboard(_) => Class::Liveness,
         Target::Index(..) => Class::Design,
         Target::BadDb(_) | Target::Refused(_) => Class::Commons,
@@ -165,6 +166,7 @@ impl Target {
             | Target::BadLocal(db, _)
             | Target::Attachment(db, ..)
             | Target::Index(db, ..)
+            | Target::Partition(db, ..)
             | Target::ShardOf(db, _) => Some(db),
             Target::Server(_) | Target::Dashboard(_) | Target::BadDb(_) | Target::Refused(_) => None,
         }
@@ -202,6 +204,9 @@ mod tests {
             ("/db/_nope", Class::Contents),
             ("/db/_local/x", Class::Contents),
             ("/db/_changes", Class::Contents),
+            ("/db/_partition/p", Class::Contents),
+            ("/db/_partition/p/_find", Class::Contents),
+            ("/_users/_partition/p/_all_docs", Class::Users),
             ("/db/_design_docs", Class::Contents),
             ("/db/_design/d", Class::Design),
             ("/db/_design%2Fd", Class::Design),

@@ -13,6 +13,9 @@ use crate::ops::write::Change;
 
 pub(super) async fn write(call: &Call, db: DbName, body: Body) -> Answer {
     let bulk = document::parse_bulk(call.read_json(body).await?, call.limits())?;
+    if bulk.atomic {
+        return Err(error::Error::NotImplemented("Atomic writes are not served yet."));
+    }
     let new_edits = bulk.new_edits;
     let mut items = Vec::with_capacity(bulk.docs.len());
     let mut refused = Vec::new();

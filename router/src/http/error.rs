@@ -59,6 +59,9 @@ pub(crate) enum Error {
     /// Nothing is there.
     #[error("missing")]
     Nothing,
+    /// A design document has no such member.
+    #[error("missing json key: {0}")]
+    NoKey(String),
     /// Not served (yet).
     #[error("{0}")]
     NotImplemented(&'static str),
@@ -137,7 +140,7 @@ impl Error {
             Error::TooLarge => Line::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Error::UriTooLong => Line::new(StatusCode::URI_TOO_LONG, "uri_too_long"),
             Error::Incomplete(_) => Line::new(StatusCode::BAD_REQUEST, "bad_request"),
-            Error::Nothing => Line::new(StatusCode::NOT_FOUND, "not_found"),
+            Error::Nothing | Error::NoKey(_) => Line::new(StatusCode::NOT_FOUND, "not_found"),
             Error::NotImplemented(_) => Line::new(StatusCode::NOT_IMPLEMENTED, "not_implemented"),
             Error::Gone => Line::new(StatusCode::GONE, "gone"),
             Error::Search => Line::new(StatusCode::SERVICE_UNAVAILABLE, "service unavailable"),
@@ -218,7 +221,7 @@ fn name_of(invalid: &Invalid) -> &'static str {
         | Invalid::DocIdPrefixOnly(_)
         | Invalid::DocIdTooLong
         | Invalid::DocIdNotPartitioned => "illegal_docid",
-        Invalid::PartitionUnderscore => "illegal_partition",
+        Invalid::PartitionEmpty | Invalid::PartitionColon | Invalid::PartitionUnderscore => "illegal_partition",
         Invalid::Rev | Invalid::NodeId(_) => "bad_request",
     }
 }

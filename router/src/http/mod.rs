@@ -25,6 +25,7 @@ mod local;
 mod mango;
 mod open_revs;
 mod params;
+mod partition;
 mod purge;
 mod read;
 mod render;
@@ -167,6 +168,7 @@ async fn others(call: Call, target: Target, method: Method, body: Body) -> Answe
             Method::DELETE => mango::delete(&call, db, path).await,
             _ => Err(Error::Method(allow)),
         },
+        Target::Partition(db, name, asked) => partition::answer(&call, db, name, asked, body).await,
         Target::ShardOf(db, id) => match method {
             Method::GET => shards::of(&call, db, id).await,
             _ => Err(Error::Method(allow)),
@@ -231,8 +233,8 @@ async fn on_part(call: Call, db: common::ids::DbName, part: Part, method: Method
         (Part::PurgedInfosLimit, _) => purge::infos_limit(&call, db).await,
         (Part::Compact, _) => databases::compact(&call, db).await,
         (Part::ViewCleanup, _) => databases::view_cleanup(&call, db).await,
-        (Part::Find, _) => mango::find(&call, db, body).await,
-        (Part::Explain, _) => mango::explain(&call, db, body).await,
+        (Part::Find, _) => mango::find(&call, db, None, body).await,
+        (Part::Explain, _) => mango::explain(&call, db, None, body).await,
         (Part::Index, Method::POST) => mango::create(&call, db, body).await,
         (Part::Index, _) => mango::list(&call, db).await,
         (Part::IndexBulkDelete, _) => mango::bulk_delete(&call, db, body).await,

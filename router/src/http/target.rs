@@ -3,7 +3,9 @@
 //! Paths are CouchDB's: names are percent-encoded segments, so `a%2Fb` is one database and `_design%2Fd` and
 //! `_design/d` are one document. A name that is not allowed is kept as such, since the answer depends on the method.
 
+mod partition;
 use common::ids::{DbName, DocId, Invalid};
+pub(crate) use partition::OfPartition;
 use percent_encoding::percent_decode_str;
 
 /// What a path names.
@@ -31,6 +33,8 @@ pub(crate) enum Target {
     Attachment(DbName, DocId, String),
     /// An index, as it is deleted: `_index/{ddoc}/{type}/{name}`.
     Index(DbName, IndexPath),
+    /// A partition, by a name that need not be one: `_partition/{partition}`, and what is asked of it.
+    Partition(DbName, String, OfPartition),
     /// The shard of a document: `_shards/{doc}`.
     ShardOf(DbName, DocId),
     /// Known, and not served, whatever the method.
@@ -181,6 +185,7 @@ impl Target {
             Target::Local(..) | Target::BadLocal(..) => "/{db}/_local/{doc}",
             Target::Attachment(..) => "/{db}/{doc}/{attachment}",
             Target::Index(..) => "/{db}/_index/{ddoc}/{type}/{name}",
+            Target::Partition(_, _, asked) => asked.route(),
             Target::ShardOf(..) => "/{db}/_shards/{doc}",
             Target::Refused(_) => "other",
         }
@@ -197,6 +202,7 @@ impl Target {
             Target::Local(..) | Target::BadLocal(..) => "DELETE,GET,HEAD,POST,PUT,COPY",
             Target::Attachment(..) => "DELETE,GET,HEAD,PUT",
             Target::Index(..) => "DELETE",
+            Target::Partition(_, _, asked) => asked.allow(),
             Target::ShardOf(..) => "GET",
             Target::Refused(_) => "GET,HEAD",
         }
@@ -377,7 +383,8 @@ fn in_db(name: &str, rest: &str) -> Target {
         "_local" | "_local/" => Target::BadLocal(db, "Invalid _local document id."),
         "_temp_view" => Target::Refused(Refused::TemporaryView),
         "_index" if !behind.is_empty() && behind != "_bulk_delete" => index(db, behind),
-        "_partition" | "_purged_infos" | "_auto_purge" | "_time_seq" => Target::Refused(Refused::NotImplemented),
+        "_partition" => partition::parse(db, behind),
+        "_purged_infos" | "_auto_purge" | "_time_seq" => Target::Refused(Refused::NotImplemented),
         "_shards" if !behind.is_empty() => match DocId::parse(&decode(behind)) {
             Ok(id) => Target::ShardOf(db, id),
             Err(invalid) => Target::BadDoc(db, invalid),
@@ -458,6 +465,7 @@ mod tests {
             Target::BadLocal(db, reason) => format!("{db} bad local: {reason}"),
             Target::Attachment(db, id, name) => format!("{db} doc {id} attachment {name}"),
             Target::Index(db, IndexPath { ddoc, kind, name }) => format!("{db} {kind} index {name} of {ddoc}"),
+            Target::Partition(db, name, asked) => format!("{db} {asked:?} of partition {name}"),
             Target::ShardOf(db, id) => format!("{db} shard of {id}"),
             Target::Refused(refused) => format!("refused {refused:?}"),
         }
@@ -516,7 +524,12 @@ mod tests {
             ("/tdb/_index/_design/d/json/n%2F", "tdb json index n/ of _design/d"),
             ("/tdb/_index/d/text/n", "tdb text index n of d"),
             ("/tdb/_index/d/json", "refused Nothing"),
-            ("/tdb/_partition/p", "refused NotImplemented"),
+            ("/tdb/_partition", "tdb Nothing of partition "),
+            ("/tdb/_partition/p%2Fq", "tdb Info of partition p/q"),
+            ("/tdb/_partition//_all_docs", "tdb AllDocs of partition "),
+            ("/tdb/_partition/p/_find", "tdb Find of partition p"),
+            ("/tdb/_partition/p/_changes", "refused NotImplemented"),
+            ("/tdb/_partition/p/_nope", "refused Nothing"),
             ("/_node/_local/_config", "refused Nothing"),
         ] {
             assert_eq!(shown(path), target, "{path}");

@@ -11,6 +11,7 @@ pub mod get;
 mod index;
 pub mod indexes;
 pub mod local;
+mod partition;
 pub mod purge;
 pub mod revs;
 pub mod write;

@@ -64,6 +64,37 @@ async fn a_listing_is_one_sorted_stream_over_all_shards_and_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_selector_lets_a_feed_wait_for_what_it_matches() {
+    let cluster = TestCluster::start(3, 1).await;
+    filled(&cluster, 2_500).await;
+    let none = r#"{"selector":{"n":{"$gt":5}}}"#;
+    let begun = ok(&cluster, "POST", "/db/_changes?filter=_selector", none).await;
+    assert_eq!((ids(&begun), begun["pending"].as_u64()), (Vec::new(), Some(0)));
+    let since = begun["last_seq"].as_str().expect("a token").to_owned();
+    assert!(since.starts_with("2500-"), "what was passed over lies behind the token: {since}");
+    let path = format!("/db/_changes?filter=_selector&feed=longpoll&timeout=600000&heartbeat=20&since={since}");
+    let writing = async {
+        for n in 0..60 {
+            ok(&cluster, "PUT", &format!("/db/passed{n}"), r#"{"n":2}"#).await;
+        }
+        ok(&cluster, "PUT", "/db/found", r#"{"n":6}"#).await;
+    };
+    let (news, ()) = tokio::join!(ok(&cluster, "POST", &path, none), writing);
+    assert_eq!(ids(&news), ["found"]);
+    let since = news["last_seq"].as_str().expect("a token");
+    let path = format!("/db/_changes?filter=_selector&feed=longpoll&timeout=1&since={since}");
+    let rest = ok(&cluster, "POST", &path, none).await;
+    assert_eq!(ids(&rest), Vec::<String>::new());
+    assert!(rest["last_seq"].as_str().is_some_and(|seq| seq.starts_with("2561-")), "{rest}");
+    let path = "/db/_changes?filter=_selector&include_docs=true&limit=3";
+    let page = ok(&cluster, "POST", path, r#"{"selector":{"n":{"$in":[2,6]}}}"#).await;
+    assert_eq!((ids(&page).len(), page["results"][2]["doc"]["n"].as_u64()), (3, Some(2)));
+    let pending = page["pending"].as_u64().expect("a number");
+    assert!((58..2_561).contains(&pending), "{pending}");
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_feed_shows_every_document_once_and_resumes_anywhere() {
     let cluster = TestCluster::start(3, 1).await;
     filled(&cluster, 2_500).await;

@@ -3,6 +3,7 @@
 //! Answers what routers ask. Everything that needs other nodes' states (founding, swapping, promoting) is decided by
 //! the node's monitor, which calls in here.
 
+mod changes;
 mod export;
 mod feeds;
 pub(crate) mod housekeeping;
@@ -17,16 +18,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use common::change::ChangesRequest;
 use common::command::Command;
 use common::config::Config;
 use common::ids::{Index, NodeId, ShardId};
 use common::query::{Consistency, Query};
 use common::refusal::Refusal;
 use common::state::{DiskUse, ReplicaState, Role};
-use common::wire::{ChangesAnswer, ReadAnswer, ReadReply, ReadRequest, WriteAnswer};
+use common::wire::{ReadAnswer, ReadReply, ReadRequest, WriteAnswer};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use crate::raft::committed::Committed;
 use crate::raft::group::{self, Group, Timing};
@@ -44,8 +43,6 @@ use writes::Writes;
 /// Point reads in one batch that are answered on the spot; more go to a thread that may block. The engine's cache
 /// answers most of them in microseconds, less than the hop takes.
 const READS_ON_THE_SPOT_MAX: usize = 128;
-/// Longest wait of a feed in one request.
-const FEED_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Segments' worth of free space below which writes are refused: the log must be able to go on for what is in flight.
 const FREE_SEGMENTS_MIN: u64 = 3;
 
@@ -244,30 +241,6 @@ impl Replica {
         let age = self.group.age().ok_or(Refusal::TooFarBehind { shard })?;
         let max = Duration::from_millis(self.config.replication.max_replication_lag_ms);
         if last_resort || age <= max { Ok(age) } else { Err(Refusal::TooFarBehind { shard }) }
-    }
-
-    pub(crate) async fn changes(&self, request: ChangesRequest) -> ChangesAnswer {
-        if request.linearizable {
-            self.reads.confirm().await?;
-        }
-        let deadline = Instant::now() + Duration::from_millis(request.wait_ms).min(FEED_WAIT_MAX);
-        loop {
-            // Subscribed before looking, so that nothing falls between.
-            let mut feed = self.feeds.subscribe(request.db);
-            let (group, asked) = (self.group.clone(), request.clone());
-            let look = move || group.read(|reader| store::changes(reader, &asked));
-            let page = group::blocking(self.group.engine().as_ref(), look).await;
-            let page = page.map_err(|error| self.broken(&error))?;
-            let nothing = page.rows.is_empty() && !page.dropped && !page.more;
-            if !nothing || request.descending || Instant::now() >= deadline {
-                return Ok(page);
-            }
-            tokio::select! {
-                _ = feed.changed() => {}
-                () = tokio::time::sleep_until(deadline) => {}
-                () = self.group.stopping() => return Ok(page),
-            }
-        }
     }
 
     fn broken(&self, error: &storage::Error) -> Refusal {

@@ -3,6 +3,8 @@
 //! The reader may be the living engine: the page then shows the stream as it was when its last seq was read, less
 //! the documents that have moved on since; those stand further ahead, where the next page finds them.
 
+mod filter;
+
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -14,10 +16,16 @@ use super::keys::{self, Key};
 use super::record::{self, SeqRow};
 use super::{PAGE_BYTES_MAX, counters, damaged, decoded, doc, is_dropped, key_of};
 use crate::storage::{Error, Pairs, Read};
+pub use filter::Filter;
 
 /// One page of changes. Answers at once, also with nothing: waiting is the caller's.
 pub fn changes(reader: &dyn Read, request: &ChangesRequest) -> Result<ChangesPage, Error> {
-    let page = page(reader, request);
+    filtered(reader, request, None)
+}
+
+/// The same, of rows put to `filter`: that of the request's selector.
+pub fn filtered(reader: &dyn Read, request: &ChangesRequest, filter: Option<&Filter>) -> Result<ChangesPage, Error> {
+    let page = page(reader, request, filter);
     // Asked last: what a drop and the sweep behind it did to a page meanwhile, an error included, is of no account.
     if is_dropped(reader, request.db)? {
         return Ok(ChangesPage { rows: Vec::new(), more: false, last_seq: Seq(0), pending: 0, dropped: true });
@@ -25,9 +33,9 @@ pub fn changes(reader: &dyn Read, request: &ChangesRequest) -> Result<ChangesPag
     page
 }
 
-fn page(reader: &dyn Read, request: &ChangesRequest) -> Result<ChangesPage, Error> {
+fn page(reader: &dyn Read, request: &ChangesRequest, filter: Option<&Filter>) -> Result<ChangesPage, Error> {
     let counters = counters(reader, request.db)?;
-    let stream = Stream { reader, db: request.db, counters, descending: request.descending };
+    let stream = Stream { reader, db: request.db, counters, descending: request.descending, filter };
     let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
     let (mut rows, mut more, mut bytes) = (Vec::new(), false, 0);
     for pair in stream.behind(request.since) {
@@ -36,8 +44,9 @@ fn page(reader: &dyn Read, request: &ChangesRequest) -> Result<ChangesPage, Erro
             more = true;
             break;
         }
-        if let Some(change) = stream.change(request, &key, value)? {
-            bytes += size(&change);
+        if let Some((change, looked_at)) = stream.change(request, &key, value)? {
+            // What is looked at costs as much as what is sent, and a page must come to its end.
+            bytes += size(&change).max(looked_at);
             rows.push(change);
         }
     }
@@ -58,6 +67,7 @@ struct Stream<'a> {
     db: DbUid,
     counters: DbCounters,
     descending: bool,
+    filter: Option<&'a Filter>,
 }
 
 impl<'a> Stream<'a> {
@@ -79,26 +89,38 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// The row at `key`; `None` if its document has moved on, or is gone, since the row was read.
-    fn change(&self, request: &ChangesRequest, key: &[u8], value: Bytes) -> Result<Option<Change>, Error> {
+    /// The row at `key`, and how many bytes of bodies were looked at for it; `None` if its document has moved on, or is
+    /// gone, since the row was read.
+    fn change(&self, request: &ChangesRequest, key: &[u8], value: Bytes) -> Result<Option<(Change, usize)>, Error> {
         let Key::BySeq(_, seq) = key_of(key)? else { return Err(damaged(key, "it lies in the stream")) };
         let row = decoded(key, Some(value), |value| record::decode::<SeqRow>(value))?;
         let SeqRow { id, mut leaves, deleted } = row.ok_or_else(|| damaged(key, "its row is gone"))?;
         if !request.all_leaves {
             leaves.truncate(1);
         }
-        let mut json = None;
-        if request.bodies {
-            let record = doc(self.reader, &Key::Doc(self.db, id.clone()).encode())?;
-            match record {
-                Some(record) if record.seq == seq => json = Some(record.json),
-                Some(record) if record.seq > seq => return Ok(None),
-                // Purged since the row was read; then the row is gone as well.
-                None if self.reader.get(key)?.is_none() => return Ok(None),
-                Some(_) | None => return Err(damaged(key, "its document is older")),
-            }
+        let mut change = Change { seq, id, leaves, deleted, json: None, matching: None };
+        if !request.bodies && self.filter.is_none() {
+            return Ok(Some((change, 0)));
         }
-        Ok(Some(Change { seq, id, leaves, deleted, json }))
+        let record = match doc(self.reader, &Key::Doc(self.db, change.id.clone()).encode())? {
+            Some(record) if record.seq == seq => record,
+            Some(record) if record.seq > seq => return Ok(None),
+            // Purged since the row was read; then the row is gone as well.
+            None if self.reader.get(key)?.is_none() => return Ok(None),
+            Some(_) | None => return Err(damaged(key, "its document is older")),
+        };
+        let mut looked_at = 0;
+        if let Some(filter) = self.filter {
+            let Some(put) = filter.put(self.reader, self.db, &change, &record)? else { return Ok(None) };
+            looked_at = put.looked_at;
+            change.matching = Some(put.matching);
+        }
+        if change.is_passed_over() {
+            change.leaves = Vec::new();
+        } else if request.bodies {
+            change.json = Some(record.json);
+        }
+        Ok(Some((change, looked_at)))
     }
 
     /// How many rows stand behind `at`, the end of a page of `page` rows that began behind `since`.

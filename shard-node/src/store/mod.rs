@@ -15,6 +15,7 @@ pub mod read;
 pub mod record;
 pub mod snapshot;
 mod sweep;
+mod tally;
 
 #[cfg(test)]
 mod testing;
@@ -30,7 +31,7 @@ use common::query::DbCounters;
 
 use crate::storage::{Error, Pairs, Read};
 pub use apply::{Apply, Folded};
-pub use changes::changes;
+pub use changes::{Filter, changes, filtered};
 use keys::{Key, Span};
 pub use read::read;
 use record::DocRecord;

@@ -11,7 +11,7 @@ use common::rev_tree::RevTree;
 
 use super::keys::Key;
 use super::record::{self, DocRecord, LocalRecord};
-use super::{counters, damaged, decoded, doc, find, indexes, is_dropped, range};
+use super::{counters, damaged, decoded, doc, find, indexes, is_dropped, range, tally};
 use crate::storage::{Error, Read};
 
 /// Answers one query.
@@ -21,6 +21,7 @@ pub fn read(reader: &dyn Read, query: &Query) -> Result<Answer, Error> {
         Query::Range(range) | Query::Locals(range) => range.db,
         Query::OldBodies { db, .. } | Query::Indexes { db } => *db,
         Query::Find(find) => find.db,
+        Query::Tally(tally) => tally.db,
     };
     let answer = answer(reader, query);
     // Asked last: what a drop and the sweep behind it did to an answer meanwhile, an error included, is of no account.
@@ -36,11 +37,12 @@ fn answer(reader: &dyn Read, query: &Query) -> Result<Answer, Error> {
         Query::OldBodies { db, after, limit } => Answer::Ids(range::old_bodies(reader, *db, after.as_ref(), *limit)?),
         Query::Info { db } => Answer::Info(counters(reader, *db)?),
         Query::Find(asked) => find::page(reader, asked)?,
+        Query::Tally(asked) => Answer::Counted(tally::step(reader, asked)?),
         Query::Indexes { db } => Answer::Indexes(Box::new(indexes(reader, *db)?)),
     })
 }
 
-fn document(
+pub(super) fn document(
     reader: &dyn Read,
     db: DbUid,
     id: &DocId,

@@ -9,6 +9,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use common::document;
 use common::ids::DbName;
+use common::partition::Partition;
 use common::query::{Consistency, RangeRow};
 use futures::StreamExt;
 use futures::future::ready;
@@ -46,6 +47,17 @@ struct Text {
 
 /// `GET` and `POST /{db}/_all_docs`, `_design_docs`, `_local_docs`
 pub(super) async fn list(call: &Call, db: DbName, kind: Kind, body: Body) -> Answer {
+    list_within(call, db, kind, None, body).await
+}
+
+/// The same, and `GET` and `POST /{db}/_partition/{partition}/_all_docs`
+pub(super) async fn list_within(
+    call: &Call,
+    db: DbName,
+    kind: Kind,
+    partition: Option<&Partition>,
+    body: Body,
+) -> Answer {
     let body = match call.parts.method {
         Method::POST => Some(call.read_json(body).await?),
         _ => None,
@@ -55,7 +67,11 @@ pub(super) async fn list(call: &Call, db: DbName, kind: Kind, body: Body) -> Ans
         params.add_body(body)?;
     }
     let consistency = call.consistency(&params)?;
-    let Text { pieces, lag_ms } = text(&call.app.ops, &db, kind, Options::of(&params)?, consistency).await?;
+    let mut options = Options::of(&params)?;
+    if let (Some(partition), Asked::Range(listing)) = (partition, &options.asked) {
+        options.asked = Asked::Range(options::within(listing.clone(), partition));
+    }
+    let Text { pieces, lag_ms } = text(&call.app.ops, &db, kind, options, consistency).await?;
     let end = once(ready(Ok(Bytes::from_static(b"\n"))));
     let mut response = render::json_stream(Body::from_stream(pieces.chain(end)));
     tell_lag(response.headers_mut(), consistency, lag_ms);

@@ -1,5 +1,6 @@
 //! What a listing is asked for. Pure.
 
+use common::partition::Partition;
 use serde_json::value::RawValue;
 
 use crate::http::error::Error;
@@ -52,14 +53,22 @@ impl Options {
 
 /// The same listing, of design documents alone.
 pub(super) fn design(listing: Listing) -> Listing {
-    const FIRST: &str = "_design/";
-    const BEHIND: &str = "_design0";
-    let mut listing = listing;
-    if listing.low.as_deref().is_none_or(|low| low < FIRST) {
-        (listing.low, listing.low_exclusive) = (Some(FIRST.into()), false);
+    between(listing, "_design/", "_design0")
+}
+
+/// The same listing, of one partition alone.
+pub(super) fn within(listing: Listing, partition: &Partition) -> Listing {
+    let listing = between(listing, &partition.low(), &partition.high());
+    Listing { partition: Some(partition.clone()), ..listing }
+}
+
+/// The same listing, of ids from `first` and before `behind` alone.
+fn between(mut listing: Listing, first: &str, behind: &str) -> Listing {
+    if listing.low.as_deref().is_none_or(|low| low < first) {
+        (listing.low, listing.low_exclusive) = (Some(first.into()), false);
     }
-    if listing.high.as_deref().is_none_or(|high| high >= BEHIND) {
-        (listing.high, listing.high_exclusive) = (Some(BEHIND.into()), true);
+    if listing.high.as_deref().is_none_or(|high| high >= behind) {
+        (listing.high, listing.high_exclusive) = (Some(behind.into()), true);
     }
     checked(listing)
 }
@@ -113,6 +122,7 @@ fn listing(params: &Params<'_>, bodies: bool, conflicts: bool) -> Result<Listing
         bodies,
         conflicts: bodies && conflicts,
         locals: false,
+        partition: None,
     }))
 }
 
@@ -203,5 +213,18 @@ mod tests {
         assert!(listing.high_exclusive);
         assert_eq!(ends(&design(Listing::all())), (Some("_design/"), Some("_design0")));
         assert!(design(range("startkey=%22a%22")).empty);
+    }
+
+    #[test]
+    fn a_partition_is_a_range() {
+        let partition = Partition::parse("p").expect("a name");
+        let within = |query| within(range(query), &partition);
+        let listing = within("");
+        assert_eq!((ends(&listing), listing.high_exclusive), ((Some("p:"), Some("p;")), true));
+        let listing = within("startkey=%22p:b%22&endkey=%22p:c%22");
+        assert_eq!((ends(&listing), listing.high_exclusive), ((Some("p:b"), Some("p:c")), false));
+        assert!(within("startkey=%22q:a%22").empty);
+        assert!(within("endkey=%22o:a%22").empty);
+        assert!(within("key=%22q:a%22").empty);
     }
 }

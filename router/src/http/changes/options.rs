@@ -1,11 +1,11 @@
 //! What a feed is asked for. Pure.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use common::change::Change;
 use common::rev::Rev;
 
+use super::filter::Filter;
 use crate::feed::Since;
 use crate::http::error::Error;
 use crate::http::params::Params;
@@ -30,22 +30,6 @@ pub(super) enum Kind {
     EventSource,
 }
 
-/// Which changes are shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Filter {
-    /// All.
-    None,
-    /// Those of these documents.
-    DocIds(HashSet<String>),
-    /// Those of design documents.
-    Design,
-    /// A filter function of a design document, which must at least be there.
-    Function {
-        /// The design document's name.
-        design: String,
-    },
-}
-
 /// The options of a feed.
 #[derive(Debug, Clone)]
 pub(super) struct Options {
@@ -67,8 +51,8 @@ pub(super) struct Options {
 }
 
 impl Options {
-    /// `last_event_id`: where a browser's event source left off.
-    pub(super) fn of(params: &Params<'_>, last_event_id: Option<&str>) -> Result<Self, Error> {
+    /// `last_event_id`: where a browser's event source left off. `posted`: whether there was a body.
+    pub(super) fn of(params: &Params<'_>, last_event_id: Option<&str>, posted: bool) -> Result<Self, Error> {
         let since = last_event_id.or(params.get("last-event-id")).or(params.get("since")).unwrap_or("0");
         let since = Since::parse(since).map_err(|malformed| Error::bad(malformed.to_string()))?;
         let heartbeat = heartbeat(params)?;
@@ -89,7 +73,7 @@ impl Options {
             timeout,
             heartbeat,
             seq_interval: params.number("seq_interval")?.unwrap_or(1).max(1),
-            filter: filter(params)?,
+            filter: Filter::of(params, posted)?,
         })
     }
 
@@ -103,20 +87,15 @@ impl Options {
         self.include_docs && self.conflicts
     }
 
-    /// The leaves to show of a change.
-    pub(super) fn leaves<'c>(&self, change: &'c Change) -> &'c [Rev] {
-        if self.all_leaves { &change.leaves } else { change.leaves.get(..1).unwrap_or_default() }
+    /// The leaves to show of a change: with a selector, those that match.
+    pub(super) fn leaves<'c>(&self, change: &'c Change) -> impl Iterator<Item = &'c Rev> {
+        let shown = if self.all_leaves { &change.leaves } else { change.leaves.get(..1).unwrap_or_default() };
+        shown.iter().filter(|leaf| change.matching.as_ref().is_none_or(|matching| matching.contains(leaf)))
     }
-}
 
-impl Filter {
     /// Whether a change is shown.
-    pub(super) fn passes(&self, change: &Change) -> bool {
-        match self {
-            Filter::None | Filter::Function { .. } => true,
-            Filter::DocIds(ids) => ids.contains(change.id.as_str()),
-            Filter::Design => change.id.is_design(),
-        }
+    pub(super) fn shows(&self, change: &Change) -> bool {
+        self.filter.passes(change) && self.leaves(change).next().is_some()
     }
 }
 
@@ -142,35 +121,12 @@ fn heartbeat(params: &Params<'_>) -> Result<Option<Duration>, Error> {
     }
 }
 
-fn filter(params: &Params<'_>) -> Result<Filter, Error> {
-    match params.get("filter") {
-        None => Ok(Filter::None),
-        Some("_doc_ids") => {
-            let ids: Option<Vec<String>> = params.json("doc_ids").map_err(|_| doc_ids_wrong())?;
-            let ids = ids.ok_or_else(|| Error::bad("`doc_ids` filter parameter is not provided."))?;
-            Ok(Filter::DocIds(ids.into_iter().collect()))
-        }
-        Some("_design") => Ok(Filter::Design),
-        Some("_selector" | "_view") => Err(Error::NotImplemented("This filter is not served yet.")),
-        Some(function) => match function.split_once('/') {
-            Some((design, name)) if !design.is_empty() && !name.is_empty() => {
-                Ok(Filter::Function { design: design.to_owned() })
-            }
-            _ => Err(Error::bad("filter parameter must be of the form `designname/filtername`")),
-        },
-    }
-}
-
-fn doc_ids_wrong() -> Error {
-    Error::bad("`doc_ids` filter parameter is not a list of document ids.")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn options(query: &str) -> Result<Options, String> {
-        Options::of(&Params::of_query(Some(query)), None).map_err(|error| error.to_string())
+        Options::of(&Params::of_query(Some(query)), None, false).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -180,7 +136,7 @@ mod tests {
         let live = options("feed=longpoll&heartbeat=5&since=now&limit=0").expect("valid");
         assert_eq!((live.kind, &live.since, live.limit), (Kind::LongPoll, &Since::Now, Some(1)));
         assert_eq!((live.heartbeat, live.timeout), (Some(Duration::from_millis(5)), FOR_EVER));
-        let event = Options::of(&Params::of_query(Some("since=0")), Some("now")).expect("valid");
+        let event = Options::of(&Params::of_query(Some("since=0")), Some("now"), false).expect("valid");
         assert_eq!(event.since, Since::Now, "an event source goes on from where it was");
     }
 
@@ -191,8 +147,6 @@ mod tests {
             ("since=5", "Malformed sequence supplied in 'since' parameter."),
             ("heartbeat=0", "The heartbeat value should be a positive integer (in milliseconds)."),
             ("heartbeat=x", "Invalid heartbeat value. Expecting a positive integer value (in milliseconds)."),
-            ("filter=_doc_ids", "`doc_ids` filter parameter is not provided."),
-            ("filter=x", "filter parameter must be of the form `designname/filtername`"),
             ("feed=x", "Supported `feed` types: normal, continuous, live, longpoll, eventsource"),
             ("limit=x", "Invalid value for integer: \"x\""),
         ] {

@@ -2,8 +2,10 @@
 
 use common::change::Change;
 use common::document;
+use common::mango::Reader;
 use common::rev::Rev;
 
+use super::filter::Filter;
 use super::options::{Kind, Options};
 use crate::feed::Token;
 use crate::http::render;
@@ -78,16 +80,28 @@ fn object(out: &mut Vec<u8>, options: &Options, at: u64, seq: &str, change: &Cha
     }
     if options.include_docs {
         out.extend_from_slice(b",\"doc\":");
-        doc(out, change, conflicts);
+        doc(out, options, change, conflicts);
     }
     out.push(b'}');
 }
 
-fn doc(out: &mut Vec<u8>, change: &Change, conflicts: &[Rev]) {
+fn doc(out: &mut Vec<u8>, options: &Options, change: &Change, conflicts: &[Rev]) {
     let (Some(rev), Some(json)) = (change.leaves.first(), &change.json) else {
         out.extend_from_slice(b"null");
         return;
     };
+    if let Filter::Selector { fields, .. } = &options.filter
+        && !fields.is_all()
+    {
+        let reader = Reader::new(fields.roots());
+        let mut document = reader.open(change.id.as_str(), rev, json);
+        if change.deleted {
+            document.add_deleted();
+        }
+        document.add_revs("_conflicts", conflicts);
+        fields.write(&document, out);
+        return;
+    }
     if conflicts.is_empty() {
         document::render(out, change.id.as_str(), rev, change.deleted, &[], json);
         return;
@@ -107,7 +121,7 @@ mod tests {
     use crate::http::params::Params;
 
     fn shown(query: &str, changes: &[Change]) -> String {
-        let options = Options::of(&Params::of_query(Some(query)), None).expect("valid");
+        let options = Options::of(&Params::of_query(Some(query)), None, false).expect("valid");
         let token =
             |seq: u64| Token { origin: DbUid::USERS.into(), map_version: 1, seqs: vec![(ShardId(0), Seq(seq))] };
         let mut out = head(options.kind).to_vec();
@@ -128,6 +142,7 @@ mod tests {
             leaves: leaves.iter().map(|leaf| Rev::parse(leaf).expect("valid")).collect(),
             deleted,
             json: Some(Bytes::from_static(b"{\"n\":1}")),
+            matching: None,
         }
     }
 

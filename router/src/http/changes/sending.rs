@@ -13,7 +13,8 @@ use common::query::{Consistency, Revs};
 use common::rev::Rev;
 use tokio::time::Instant;
 
-use super::options::{Filter, Kind, Options};
+use super::filter::Filter;
+use super::options::{Kind, Options};
 use super::row;
 use crate::cluster::catalog::DbEntry;
 use crate::feed::{self, FeedPage, Since, Token};
@@ -38,6 +39,8 @@ pub(super) struct Sending {
     sent: u64,
     /// When waiting began: with the last row.
     idle_since: Instant,
+    /// When something was sent last, be it a sign of life.
+    spoke: Instant,
 }
 
 impl Sending {
@@ -73,12 +76,25 @@ impl Sending {
                 begun: false,
                 sent: 0,
                 idle_since,
+                spoke: idle_since,
             });
         }
     }
 
     /// The next piece of text, and whether more follows.
     pub(super) async fn chunk(&mut self) -> Result<(Bytes, bool), Error> {
+        let (mut text, more) = self.piece().await?;
+        // A filter may pass over many changes in silence.
+        if text.is_empty() && more && self.options.heartbeat.is_some_and(|pace| self.spoke.elapsed() >= pace) {
+            text = Bytes::from_static(row::heartbeat(self.options.kind));
+        }
+        if !text.is_empty() {
+            self.spoke = Instant::now();
+        }
+        Ok((text, more))
+    }
+
+    async fn piece(&mut self) -> Result<(Bytes, bool), Error> {
         let mut out = Vec::new();
         let Some(page) = self.page.take() else { return self.wait().await };
         if !std::mem::replace(&mut self.begun, true) {
@@ -117,7 +133,9 @@ impl Sending {
         if left.is_zero() {
             return Ok(self.end(Vec::new()));
         }
-        let patience = self.options.heartbeat.unwrap_or(Duration::MAX).min(left);
+        let silence = self.options.heartbeat.map(|pace| pace.saturating_sub(self.spoke.elapsed()));
+        // As long as it takes for a sign of life to be due, whatever the clocks make of the last millisecond.
+        let patience = silence.map_or(Duration::MAX, |left| left.max(Duration::from_millis(1))).min(left);
         // What comes while waiting is wanted, so nothing is left out behind any token.
         let options = feed_options(&self.options, self.sent, None, None);
         let since = Since::Token(self.last.clone());
@@ -132,16 +150,12 @@ impl Sending {
             (self.last, self.pending) = (page.last, page.pending);
             return Ok(self.end(Vec::new()));
         }
-        let before = self.sent;
         let mut out = Vec::new();
         let more = page.more;
         self.send_rows(&mut out, page).await?;
-        let news = self.sent > before;
-        if self.is_full() || (news && !more && self.options.kind == Kind::LongPoll) {
+        // What was sent before counts: its rest may be nothing that is wanted.
+        if self.is_full() || (self.sent > 0 && !more && self.options.kind == Kind::LongPoll) {
             return Ok(self.end(out));
-        }
-        if !news && self.options.heartbeat.is_some() {
-            out.extend_from_slice(row::heartbeat(self.options.kind));
         }
         // May be empty: the server leaves out empty pieces.
         Ok((out.into(), true))
@@ -152,7 +166,7 @@ impl Sending {
         let rows = page.rows.len() as u64;
         (self.last, self.pending) = (page.last, page.pending);
         for (at, (token, change)) in page.rows.into_iter().enumerate() {
-            if !self.options.filter.passes(&change) {
+            if !self.options.shows(&change) {
                 continue;
             }
             let conflicts = self.conflicts(&change).await?;
@@ -192,7 +206,8 @@ impl Sending {
 /// What to ask the feed for, when `sent` rows are sent already.
 fn feed_options(options: &Options, sent: u64, until: Option<Token>, resume: Option<Token>) -> feed::Options {
     // A filter leaves out rows that were read, so it cannot be said beforehand how many to read.
-    let limit = options.limit.filter(|_| options.filter == Filter::None).map(|limit| limit.saturating_sub(sent));
+    let limit =
+        options.limit.filter(|_| matches!(options.filter, Filter::None)).map(|limit| limit.saturating_sub(sent));
     feed::Options {
         limit,
         descending: options.descending,
@@ -200,5 +215,6 @@ fn feed_options(options: &Options, sent: u64, until: Option<Token>, resume: Opti
         bodies: options.include_docs,
         until,
         resume,
+        selector: options.filter.selector().map(Box::from),
     }
 }

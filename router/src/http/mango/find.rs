@@ -5,6 +5,7 @@ use bytes::Bytes;
 use common::document;
 use common::ids::DbName;
 use common::mango::{Projection, Reader, request};
+use common::partition::Partition;
 use common::query::{Consistency, FoundRow};
 use futures::StreamExt;
 use futures::future::ready;
@@ -28,11 +29,11 @@ const WASTEFUL: &str = "The number of documents examined is high in proportion t
                         Consider adding a more specific index to improve this.";
 
 /// `POST /{db}/_find`
-pub(in crate::http) async fn find(call: &Call, db: DbName, body: Body) -> Answer {
+pub(in crate::http) async fn find(call: &Call, db: DbName, partition: Option<&Partition>, body: Body) -> Answer {
     let started = Instant::now();
     let body = call.read_json(body).await?;
     call.app.ops.db(&db).await?;
-    let request = request::Find::of(object(&body)?, None)?;
+    let request = request::Find::of(object(&body)?, partition.map(Partition::as_str))?;
     let consistency = match call.consistency(&call.params())? {
         // As `?r=` does for documents.
         _ if request.r > 1 => Consistency::Linearizable,

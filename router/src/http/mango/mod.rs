@@ -7,6 +7,7 @@ use bytes::Bytes;
 use common::ids::{DbName, DocId};
 use common::mango::index::{ALL_DOCS_JSON, Index};
 use common::mango::{Error as Refused, Value, ddoc, request};
+use common::partition::Partition;
 use common::query::Consistency;
 use http::StatusCode;
 
@@ -18,10 +19,10 @@ use crate::ops;
 pub(super) use find::find;
 
 /// `POST /{db}/_explain`
-pub(super) async fn explain(call: &Call, db: DbName, body: Body) -> Answer {
+pub(super) async fn explain(call: &Call, db: DbName, partition: Option<&Partition>, body: Body) -> Answer {
     let body = call.read_json(body).await?;
     call.app.ops.db(&db).await?;
-    let request = request::Find::of(object(&body)?, None)?;
+    let request = request::Find::of(object(&body)?, partition.map(Partition::as_str))?;
     let text = call.app.ops.explain(&db, &request).await?;
     Ok(render::json(StatusCode::OK, text.into_bytes()))
 }

@@ -9,6 +9,7 @@ mod merge;
 use std::sync::Arc;
 
 use common::ids::{DbName, ShardId};
+use common::partition::Partition;
 use common::query::{Answer, Consistency, Query, Range, RangePage, RangeRow};
 use futures::future::try_join_all;
 
@@ -47,6 +48,8 @@ pub struct Listing {
     pub conflicts: bool,
     /// Whether to list the local documents instead of all others.
     pub locals: bool,
+    /// Asks only the shard that has this partition; the range must lie within it.
+    pub partition: Option<Partition>,
 }
 
 impl Listing {
@@ -64,6 +67,7 @@ impl Listing {
             bodies: false,
             conflicts: false,
             locals: false,
+            partition: None,
         }
     }
 }
@@ -106,7 +110,10 @@ impl Ops {
         listing: Listing,
         consistency: Consistency,
     ) -> Result<Option<Listed>, Error> {
-        let shards = self.cluster.shards_of(db.uid);
+        let shards = match &listing.partition {
+            None => self.cluster.shards_of(db.uid),
+            Some(partition) => vec![self.shard_of(db, partition)?],
+        };
         let range = first_range(db, &listing);
         let reads = shards.iter().map(|shard| self.range(*shard, consistency, query(&listing, range.clone())));
         let pages: Option<Vec<(RangePage, u64)>> = try_join_all(reads).await?.into_iter().collect();

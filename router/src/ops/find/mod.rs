@@ -11,8 +11,9 @@ mod planned;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::ids::{DbName, DocId, Invalid, ShardId};
+use common::ids::{DbName, ShardId};
 use common::mango::{explain, plan, request};
+use common::partition::Partition;
 use common::query::{Answer, Consistency, Find, FindPage, FoundRow, Place, Query};
 use common::refusal::Refusal;
 use futures::future::try_join_all;
@@ -162,11 +163,7 @@ impl Ops {
         if !db.partitioned {
             return Err(Error::NotPartitioned);
         }
-        if partition.starts_with('_') {
-            return Err(Invalid::PartitionUnderscore.into());
-        }
-        let any = DocId::parse(&format!("{partition}:x"))?;
-        Ok(vec![self.cluster.locate(db.uid, true, &any).0])
+        Ok(vec![self.shard_of(db, &Partition::parse(partition)?)?])
     }
 
     /// Lets one shard look on until it finds something or comes to its end.

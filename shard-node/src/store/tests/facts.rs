@@ -7,14 +7,15 @@ use bytes::Bytes;
 use common::change::{ChangesRequest, PENDING_COUNTED_MAX};
 use common::command::{Command, EditKind, Op, Outcome, Purge};
 use common::ids::{DbUid, Index, Seq, Slot};
-use common::query::{Answer, Query, Range, RangePage, Revs};
+use common::mango::Selector;
+use common::query::{Answer, Query, Range, RangePage, Revs, Tally};
 use common::rev::Rev;
 
 use crate::storage::{Error, Pair, Pairs, Read};
 use crate::store::apply::Apply;
 use crate::store::keys::Key;
 use crate::store::testing::{Map, address, command, db, edit, graft, id};
-use crate::store::{applied, apply, changes, read, snapshot};
+use crate::store::{Filter, applied, apply, changes, filtered, read, snapshot};
 
 fn rev(text: &str) -> Rev {
     Rev::parse(text).expect("valid")
@@ -59,6 +60,7 @@ fn since(since: u64, limit: u32) -> ChangesRequest {
         all_leaves: false,
         bodies: true,
         linearizable: true,
+        selector: None,
     }
 }
 
@@ -83,6 +85,51 @@ impl Read for Counted<'_> {
     fn scan(&self, low: Bound<&[u8]>, high: Bound<&[u8]>, reverse: bool) -> Pairs<'_> {
         self.store.scan(low, high, reverse)
     }
+}
+
+#[test]
+fn a_selector_passes_over_rows_without_losing_the_place() {
+    let mut store = Map::owning_all();
+    let mut apply = Apply::new(&store);
+    for (n, bytes) in [3, 50, 4].into_iter().enumerate() {
+        let n = n as u64;
+        apply.command(Index(n + 1), &version(n, &format!("d{n}"), 1, bytes)).expect("a sound store");
+    }
+    let batch = apply.finish(Bytes::new()).batch;
+    store.apply(batch);
+    let selector = Selector::parse(br#"{"pad":{"$regex":"^x{1,4}$"}}"#).expect("a selector").to_json();
+    let request = ChangesRequest { selector: Some(selector.into()), ..since(0, 10) };
+    let filter = Filter::of(&request).expect("a selector");
+    let page = filtered(&store, &request, filter.as_ref()).expect("a sound store");
+    let shown: Vec<_> = page.rows.iter().map(|row| (row.seq.0, row.is_passed_over(), row.json.is_some())).collect();
+    assert_eq!(shown, [(1, false, true), (2, true, false), (3, false, true)]);
+    assert_eq!(page.rows[1].leaves, []);
+    assert_eq!(page.rows[2].matching.as_deref(), Some(&page.rows[2].leaves[..]));
+    let unreadable = ChangesRequest { selector: Some(r#"{"a":{"$nope":1}}"#.into()), ..since(0, 10) };
+    assert!(Filter::of(&unreadable).is_err());
+}
+
+#[test]
+fn documents_are_counted_within_their_ends_and_behind_a_place() {
+    let mut store = Map::owning_all();
+    let mut apply = Apply::new(&store);
+    for (n, name) in ["a:1", "a:2", "a:3", "a", "b:1"].into_iter().enumerate() {
+        let n = n as u64;
+        apply.command(Index(n + 1), &version(n, name, 1, 0)).expect("a sound store");
+    }
+    let batch = apply.finish(Bytes::new()).batch;
+    store.apply(batch);
+    let count = |after: Option<&str>| {
+        let tally = Tally { db: db(0), low: "a:".into(), high: "a;".into(), after: after.map(id) };
+        match read(&store, &Query::Tally(tally)).expect("a sound store") {
+            Answer::Counted(counted) => (counted.docs, counted.deleted, counted.bytes, counted.resume),
+            other => panic!("{other:?}"),
+        }
+    };
+    let bytes = r#"{"pad":""}"#.len() as u64;
+    assert_eq!(count(None), (3, 0, 3 * bytes, None));
+    assert_eq!(count(Some("a:2")), (1, 0, bytes, None));
+    assert_eq!(count(Some("a")), (3, 0, 3 * bytes, None), "a place outside of the ends changes nothing");
 }
 
 #[test]

@@ -272,6 +272,7 @@ impl Script {
             all_leaves: has("all_leaves"),
             bodies: has("bodies"),
             linearizable: true,
+            selector: None,
         };
         let page = changes(&self.store, &request).expect("a sound store");
         for row in page.rows {
@@ -317,6 +318,7 @@ impl Script {
             }
             Answer::Info(counters) => show_counters(&counters),
             Answer::Dropped => "dropped".to_owned(),
+            Answer::Counted(counted) => format!("{counted:?}"),
             Answer::OtherIndexes => "other indexes".to_owned(),
             Answer::Indexes(known) => show_indexes(&known),
             Answer::NotUnderstood => "not understood".to_owned(),

@@ -246,7 +246,7 @@ impl Model {
                 let winner = self.winner(tree);
                 let leaves = tree.leaves().into_iter().map(|leaf| leaf.rev.clone()).collect();
                 let json = Some(self.body(db, id, &winner.rev));
-                Change { seq: self.seq(db, id), id: id.clone(), leaves, deleted: winner.deleted, json }
+                Change { seq: self.seq(db, id), id: id.clone(), leaves, deleted: winner.deleted, json, matching: None }
             })
             .collect();
         rows.sort_by_key(|row| row.seq);
@@ -272,7 +272,17 @@ impl Model {
 }
 
 fn request(db: DbUid, since: Seq, descending: bool, limit: u32) -> ChangesRequest {
-    ChangesRequest { db, since, descending, limit, wait_ms: 0, all_leaves: true, bodies: true, linearizable: true }
+    ChangesRequest {
+        db,
+        since,
+        descending,
+        limit,
+        wait_ms: 0,
+        all_leaves: true,
+        bodies: true,
+        linearizable: true,
+        selector: None,
+    }
 }
 
 /// All pages of the stream one after the other, each with its count of what is pending checked.
