@@ -27,8 +27,18 @@ impl Embedded {
         embedded.ready().await
     }
 
+    /// The same with an admin called `admin`.
+    pub async fn with_admin(folder: &Path, args: &[&str], password: &str) -> Result<Self> {
+        let env = [("QUORATE_ADMIN__NAME", "admin"), ("QUORATE_ADMIN__PASSWORD", password)];
+        Self::spawn(folder, args, &env)?.ready().await
+    }
+
     /// Starts it and does not wait.
     pub fn launch(folder: &Path, args: &[&str]) -> Result<Self> {
+        Self::spawn(folder, args, &[])
+    }
+
+    fn spawn(folder: &Path, args: &[&str], env: &[(&str, &str)]) -> Result<Self> {
         let port = Port::take()?;
         let mut all = Vec::new();
         if !args.contains(&"--listen") {
@@ -40,7 +50,7 @@ impl Embedded {
             name: "embedded".to_owned(),
             program: binary("quorate-router")?,
             args: all,
-            env: Vec::new(),
+            env: env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
             folder: folder.to_owned(),
             log: folder.join("embedded.log"),
         })?;

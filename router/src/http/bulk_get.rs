@@ -1,20 +1,22 @@
-//! `POST /{db}/_bulk_get`: revisions of many documents at once, as JSON.
+//! `POST /{db}/_bulk_get`: revisions of many documents at once, as JSON or multipart.
 //!
 //! What is wrong with one of the documents asked for is told in its row; the others are answered all the same.
+
+mod format;
 
 use axum::body::Body;
 use common::ids::{DbName, DocId};
 use common::query::{DocAnswer, Revs};
 use common::rev::Rev;
-use http::StatusCode;
 use serde_json::{Value, json};
 
+use self::format::Format;
+use super::Answer;
 use super::call::Call;
 use super::doc::Shown;
 use super::error::{self, Error};
 use super::params::Params;
 use super::read::tell_lag;
-use super::{Answer, render};
 use crate::ops;
 use crate::ops::get::Wanted;
 
@@ -49,6 +51,7 @@ pub(super) async fn read(call: &Call, name: DbName, body: Body) -> Answer {
     let params = call.params();
     refuse(&params)?;
     let shown = Shown::of(&params);
+    let format = Format::of(call);
     let latest = params.is_true("latest");
     let body: Value = super::body::parse_json(&call.read_json(body).await?)?;
     let docs = body.get("docs").and_then(Value::as_array);
@@ -62,22 +65,16 @@ pub(super) async fn read(call: &Call, name: DbName, body: Body) -> Answer {
     });
     let (answers, lag_ms) = call.app.ops.get_many(&db, wanted.collect(), consistency).await?;
     let mut answers = answers.iter();
-    let mut text = b"{\"results\":".to_vec();
-    render::array(&mut text, &asked, |out, asked| {
-        out.extend_from_slice(b"{\"id\":");
-        out.extend_from_slice(asked.id.to_string().as_bytes());
-        out.extend_from_slice(b",\"docs\":[");
-        match &asked.wanted {
-            Ok(good) => {
-                let answer = answers.next().and_then(Option::as_ref);
-                found(out, good, answer, shown);
-            }
-            Err(Wrong { rev, error, reason }) => error_row(out, rev, &asked.id, error, reason),
+    let id = |asked: &Asked| asked.id.to_string();
+    let mut response = format.answer(&asked, id, |out, asked| match &asked.wanted {
+        Ok(good) => {
+            let answer = answers.next().and_then(Option::as_ref);
+            found(out, &format, good, answer, shown);
         }
-        out.extend_from_slice(b"]}");
+        Err(Wrong { rev, error, reason }) => {
+            format.revision(out, 0, false, |out| error_row(out, rev, &asked.id, error, reason));
+        }
     });
-    text.push(b'}');
-    let mut response = render::json(StatusCode::OK, text);
     tell_lag(response.headers_mut(), consistency, lag_ms);
     Ok(response)
 }
@@ -121,28 +118,26 @@ fn parse(doc: &Value) -> Asked {
 }
 
 /// The revisions found of one document, then those that are not there.
-fn found(out: &mut Vec<u8>, good: &Good, answer: Option<&DocAnswer>, shown: Shown) {
+fn found(out: &mut Vec<u8>, format: &Format, good: &Good, answer: Option<&DocAnswer>, shown: Shown) {
     let id = json!(good.id.as_str());
     let Some(doc) = answer else {
         let rev = good.rev.as_ref().map_or("undefined".to_owned(), Rev::to_string);
-        return error_row(out, &json!(rev), &id, "not_found", "missing");
+        return format.revision(out, 0, false, |out| error_row(out, &json!(rev), &id, "not_found", "missing"));
     };
     for (at, rev) in doc.found.iter().enumerate() {
-        out.extend_from_slice(if at == 0 { b"{\"ok\":" } else { b",{\"ok\":" });
-        shown.render(out, good.id.as_str(), doc, rev);
-        out.push(b'}');
+        format.revision(out, at, true, |out| {
+            shown.render(out, good.id.as_str(), doc, rev);
+        });
     }
     for (at, rev) in doc.missing.iter().enumerate() {
-        if at > 0 || !doc.found.is_empty() {
-            out.push(b',');
-        }
-        error_row(out, &json!(rev.to_string()), &id, "not_found", "missing");
+        let rev = json!(rev.to_string());
+        format.revision(out, doc.found.len() + at, false, |out| error_row(out, &rev, &id, "not_found", "missing"));
     }
 }
 
 fn error_row(out: &mut Vec<u8>, rev: &Value, id: &Value, error: &str, reason: &str) {
     let (error, reason) = (json!(error), json!(reason));
-    let row = format!("{{\"error\":{{\"rev\":{rev},\"reason\":{reason},\"id\":{id},\"error\":{error}}}}}");
+    let row = format!("{{\"rev\":{rev},\"reason\":{reason},\"id\":{id},\"error\":{error}}}");
     out.extend_from_slice(row.as_bytes());
 }
 
@@ -160,7 +155,7 @@ mod tests {
             String::from_utf8(out).expect("text")
         };
         let wanted = |rev: &str, reason: &str, id: &str, error: &str| {
-            format!(r#"{{"error":{{"rev":{rev},"reason":"{reason}","id":{id},"error":"{error}"}}}}"#)
+            format!(r#"{{"rev":{rev},"reason":"{reason}","id":{id},"error":"{error}"}}"#)
         };
         let object = wanted("null", "document must be a JSON object", "null", "bad_request");
         assert_eq!(row(json!("a")), object);

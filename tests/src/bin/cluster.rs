@@ -1,12 +1,15 @@
 //! Starts a cluster of real processes, runs a command against it, and tells what the processes used.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use common::config::{Admin, EngineKind};
 use harness::Result;
 use harness::cluster::Cluster;
+use harness::embedded::Embedded;
 use harness::layout::Layout;
+use harness::process::Process;
 
 /// Starts a cluster, runs a command with {urls} replaced by its routers' URLs and {folder} by the folder of its files,
 /// and prints what each process used.
@@ -32,6 +35,9 @@ struct Options {
     /// Configures an admin called `admin` with this password; without it everybody on this machine is let in.
     #[arg(long, value_name = "PASSWORD")]
     admin: Option<String>,
+    /// One process in embedded mode instead of nodes and routers.
+    #[arg(long, conflicts_with_all = ["nodes", "routers", "engine"])]
+    embedded: bool,
     /// The command, behind `--`.
     #[arg(last = true)]
     command: Vec<String>,
@@ -49,6 +55,25 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: &Options) -> Result<ExitCode> {
+    if options.embedded { run_embedded(options).await } else { run_cluster(options).await }
+}
+
+async fn run_embedded(options: &Options) -> Result<ExitCode> {
+    let folder = tempfile::Builder::new().prefix("quorate-").tempdir()?;
+    let (shards, replicas) = (options.shards.to_string(), options.replicas.to_string());
+    let args = ["--shards", &shards, "--replicas", &replicas];
+    let mut embedded = match &options.admin {
+        None => Embedded::start(folder.path(), &args).await?,
+        Some(password) => Embedded::with_admin(folder.path(), &args, password).await?,
+    };
+    let url = format!("http://{}", embedded.address());
+    eprintln!("embedded: {url}, files in {}", folder.path().display());
+    let code = command(options, &url, folder.path()).await?;
+    tell("embedded", embedded.process());
+    Ok(code)
+}
+
+async fn run_cluster(options: &Options) -> Result<ExitCode> {
     let engine = match options.engine.as_str() {
         "fjall" => EngineKind::Fjall,
         "sled" => EngineKind::Sled,
@@ -73,17 +98,27 @@ async fn run(options: &Options) -> Result<ExitCode> {
     let urls: Vec<String> = cluster.routers().iter().map(|router| router.base().to_owned()).collect();
     let urls = urls.join(",");
     eprintln!("{:?}: {urls}, files in {}", cluster.layout(), cluster.folder().display());
+    let code = command(options, &urls, cluster.folder()).await?;
+    for name in cluster.names() {
+        tell(&name, cluster.process(&name));
+    }
+    Ok(code)
+}
+
+/// Runs the command to its end, or waits for Ctrl-C.
+async fn command(options: &Options, urls: &str, folder: &Path) -> Result<ExitCode> {
     let Some((program, args)) = options.command.split_first() else {
         tokio::signal::ctrl_c().await?;
         return Ok(ExitCode::SUCCESS);
     };
-    let folder = cluster.folder().display().to_string();
-    let args = args.iter().map(|arg| arg.replace("{urls}", &urls).replace("{folder}", &folder));
+    let folder = folder.display().to_string();
+    let args = args.iter().map(|arg| arg.replace("{urls}", urls).replace("{folder}", &folder));
     let status = tokio::process::Command::new(program).args(args).kill_on_drop(true).status().await?;
-    for name in cluster.names() {
-        let usage = cluster.process(&name).usage();
-        let mib = usage.rss_peak_bytes as f64 / f64::from(1 << 20);
-        println!("{name:<4} peak memory {mib:>6.0} MiB, CPU {:>7.1} s", usage.cpu.as_secs_f64());
-    }
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn tell(name: &str, process: &Process) {
+    let usage = process.usage();
+    let mib = usage.rss_peak_bytes as f64 / f64::from(1 << 20);
+    println!("{name:<4} peak memory {mib:>6.0} MiB, CPU {:>7.1} s", usage.cpu.as_secs_f64());
 }
