@@ -93,7 +93,7 @@ fn level_among_users(user: &User, target: &Target, sign_up: bool) -> Level {
     }
 }
 
-fn class_of(target: &Target) -> Class {
+pub(super) fn class_of(target: &Target) -> Class {
     match target {
         Target::Server(server) => class_of_server(*server),
         Target::Doc(db, id) if db.as_str() == USERS => class_of_user_document(id),
@@ -128,7 +128,7 @@ fn class_of_user_document(id: &DocId) -> Class {
 fn class_of_server(server: Server) -> Class {
     match server {
         Server::Up | Server::Ready => Class::Liveness,
-        Server::Root | Server::Session => Class::Door,
+        Server::Root | Server::Session | Server::OpenApi => Class::Door,
         Server::Uuids => Class::Commons,
         Server::AllDbs | Server::DbsInfo | Server::DbUpdates => Class::Server,
         Server::Metrics | Server::Membership | Server::ActiveTasks => Class::Server,
@@ -184,6 +184,7 @@ mod tests {
             ("/_ready", Class::Liveness),
             ("/_utils/", Class::Liveness),
             ("/", Class::Door),
+            ("/_openapi.json", Class::Door),
             ("/v1/_backup/catalog", Class::Server),
             ("/v1/_replication/drain", Class::Server),
             ("/db/_find", Class::Contents),

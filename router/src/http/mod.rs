@@ -24,6 +24,7 @@ mod gzip;
 mod local;
 mod mango;
 mod open_revs;
+mod openapi;
 mod params;
 mod partition;
 mod purge;
@@ -197,6 +198,7 @@ async fn on_server(call: Call, server: Server, method: Method, body: Body) -> An
         (Server::Session, Method::DELETE) => session::logout(&call),
         (Server::Membership, Method::GET) => server::membership(&call).await,
         (Server::ActiveTasks, Method::GET) => server::active_tasks(&call).await,
+        (Server::OpenApi, Method::GET) => Ok(openapi::show(&call)),
         (Server::ReplicationState, Method::GET) => replication::state(&call).await,
         (Server::ReplicationPromote, Method::POST) => replication::promote(&call, body).await,
         (Server::ReplicationDrain, Method::POST) => replication::drain(&call, body).await,

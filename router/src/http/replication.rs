@@ -9,6 +9,7 @@ use common::state::{Campaign, Peer, ReplicaState, Role};
 use futures::TryStreamExt;
 use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::call::Call;
 use super::error::Error;
@@ -16,16 +17,19 @@ use super::{Answer, render};
 use crate::cluster::NodeRow;
 
 /// All replicas of the cluster.
-#[derive(Debug, Serialize)]
-struct State {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReplicationState)]
+pub(super) struct State {
     cluster: String,
     nodes: Vec<Node>,
     shards: Vec<Shard>,
     replicas: Vec<Row>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReplicationNode)]
 struct Node {
+    #[schema(value_type = String)]
     node: NodeId,
     reachable: bool,
     /// Whether it gives away what it leads.
@@ -35,30 +39,45 @@ struct Node {
 }
 
 /// One shard, as the cluster file places it: a replica that never answered has no row.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReplicationShard)]
 struct Shard {
+    #[schema(value_type = u32)]
     shard: ShardId,
+    #[schema(value_type = Vec<String>)]
     replicas: Vec<NodeId>,
 }
 
 /// A voter or learner of a replica set.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ReplicationMember)]
 struct Member {
+    #[schema(value_type = String)]
     node: NodeId,
     incarnation: String,
 }
 
 /// One replica.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Replica)]
 struct Row {
+    #[schema(value_type = u32)]
     shard: ShardId,
+    #[schema(value_type = String)]
     node: NodeId,
+    #[schema(value_type = String)]
     role: Role,
+    #[schema(value_type = u64)]
     term: Term,
+    #[schema(value_type = Option<String>)]
     primary: Option<NodeId>,
+    #[schema(value_type = u64)]
     last_term: Term,
+    #[schema(value_type = u64)]
     last_index: Index,
+    #[schema(value_type = u64)]
     committed: Index,
+    #[schema(value_type = u64)]
     applied: Index,
     /// Entries committed anywhere in the replica set and not applied here.
     lag_entries: u64,
@@ -71,6 +90,7 @@ struct Row {
     incarnation: String,
     voters: Vec<Member>,
     learners: Vec<Member>,
+    #[schema(value_type = u64)]
     first_index: Index,
     draining: bool,
     #[serde(flatten)]
@@ -78,7 +98,8 @@ struct Row {
 }
 
 /// What a replica takes on the disk, and what has come to it since it started.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ReplicaDisk)]
 struct Disk {
     log_bytes: u64,
     engine_bytes: u64,
@@ -173,13 +194,16 @@ fn health(reachable: bool, replica: &ReplicaState, lag_ms_max: u64) -> &'static 
 }
 
 /// Body of `POST /v1/_replication/promote`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Promote {
+pub(super) struct Promote {
+    #[schema(value_type = u32)]
     shard: ShardId,
     /// Whom to ask; the most advanced other replica, if left out.
+    #[schema(value_type = Option<String>)]
     node: Option<NodeId>,
     /// The term the asker saw; refused if the shard has moved on.
+    #[schema(value_type = Option<u64>)]
     term: Option<Term>,
 }
 
@@ -211,9 +235,10 @@ pub(super) async fn promote(call: &Call, body: Body) -> Answer {
 }
 
 /// Body of `POST /v1/_replication/drain`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Drain {
+pub(super) struct Drain {
+    #[schema(value_type = String)]
     node: NodeId,
     /// `false` lets the node lead again.
     #[serde(default = "yes")]

@@ -53,7 +53,7 @@ pub(crate) struct IndexPath {
 }
 
 /// Endpoints of the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::VariantArray)]
 pub(crate) enum Server {
     /// `/`
     Root,
@@ -77,6 +77,8 @@ pub(crate) enum Server {
     Membership,
     /// `/_active_tasks`
     ActiveTasks,
+    /// `/_openapi.json`
+    OpenApi,
     /// `/v1/_replication/state`
     ReplicationState,
     /// `/v1/_replication/promote`
@@ -94,7 +96,7 @@ pub(crate) enum Server {
 }
 
 /// Endpoints of a database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::VariantArray)]
 pub(crate) enum Part {
     /// `_all_docs`
     AllDocs,
@@ -223,6 +225,7 @@ impl Server {
             Server::Session => "/_session",
             Server::Membership => "/_membership",
             Server::ActiveTasks => "/_active_tasks",
+            Server::OpenApi => "/_openapi.json",
             Server::ReplicationState => "/v1/_replication/state",
             Server::ReplicationPromote => "/v1/_replication/promote",
             Server::ReplicationDrain => "/v1/_replication/drain",
@@ -339,6 +342,7 @@ fn server(first: &str, rest: &str) -> Option<Target> {
         "_session" => Server::Session,
         "_membership" => Server::Membership,
         "_active_tasks" => Server::ActiveTasks,
+        "_openapi.json" => Server::OpenApi,
         "_replicate" | "_scheduler" | "_reshard" | "_cluster_setup" => {
             return Some(Target::Refused(Refused::NotImplemented));
         }

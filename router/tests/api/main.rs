@@ -10,6 +10,7 @@ mod cluster;
 mod dashboard;
 mod documents;
 mod mango;
+mod openapi;
 mod partitions;
 mod scatter;
 mod script;
