@@ -5,6 +5,7 @@
 //! to hand over if that is what was meant.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{PoisonError, Weak};
 
@@ -67,6 +68,16 @@ impl Replica {
             Ok(()) => Campaign::Started,
             Err(_) => Campaign::NotEligible,
         }
+    }
+
+    /// Whether its node is being drained.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Which other nodes are being drained: they are handed over to only if there is nobody else.
+    pub(crate) fn note_drained(&self, others: BTreeSet<NodeId>) {
+        *self.drained_others.lock().unwrap_or_else(PoisonError::into_inner) = others;
     }
 
     fn set_heir(&self, heir: Option<NodeId>) {

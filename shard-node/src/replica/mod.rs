@@ -287,16 +287,6 @@ impl Replica {
         }
     }
 
-    /// Whether its node is being drained.
-    pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
-    }
-
-    /// Which other nodes are being drained: they are handed over to only if there is nobody else.
-    pub(crate) fn note_drained(&self, others: BTreeSet<NodeId>) {
-        *self.drained_others.lock().unwrap_or_else(PoisonError::into_inner) = others;
-    }
-
     /// What [`Replica::check_room`] measured, and what has come since the start.
     fn disk_use(&self) -> DiskUse {
         let measured = *self.disk.lock().unwrap_or_else(PoisonError::into_inner);
