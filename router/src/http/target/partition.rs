@@ -1,0 +1,56 @@
+//! What stands behind `/{db}/_partition`. Pure.
+
+use common::ids::DbName;
+
+use super::{Part, Refused, Target, decode};
+
+/// What is asked of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OfPartition {
+    /// Nothing, for want of a name.
+    Nothing,
+    /// What there is of it.
+    Info,
+    /// `_all_docs`
+    AllDocs,
+    /// `_find`
+    Find,
+    /// `_explain`
+    Explain,
+}
+
+impl OfPartition {
+    pub(super) fn route(self) -> &'static str {
+        match self {
+            OfPartition::Nothing | OfPartition::Info => "/{db}/_partition/{partition}",
+            OfPartition::AllDocs => "/{db}/_partition/{partition}/_all_docs",
+            OfPartition::Find => "/{db}/_partition/{partition}/_find",
+            OfPartition::Explain => "/{db}/_partition/{partition}/_explain",
+        }
+    }
+
+    pub(super) fn allow(self) -> &'static str {
+        match self {
+            OfPartition::Nothing | OfPartition::Info => "GET",
+            OfPartition::AllDocs => Part::AllDocs.allow(),
+            OfPartition::Find | OfPartition::Explain => Part::Find.allow(),
+        }
+    }
+}
+
+/// What stands behind `_partition`.
+pub(super) fn parse(db: DbName, behind: &str) -> Target {
+    let (name, asked) = match behind.split_once('/') {
+        None if behind.is_empty() => ("", OfPartition::Nothing),
+        None => (behind, OfPartition::Info),
+        Some((name, "_all_docs")) => (name, OfPartition::AllDocs),
+        Some((name, "_find")) => (name, OfPartition::Find),
+        Some((name, "_explain")) => (name, OfPartition::Explain),
+        // Known to CouchDB, or to be ours.
+        Some((_, rest)) if rest == "_changes" || rest == "_index" || rest.starts_with("_design/") => {
+            return Target::Refused(Refused::NotImplemented);
+        }
+        Some(_) => return Target::Refused(Refused::Nothing),
+    };
+    Target::Partition(db, decode(name).into_owned(), asked)
+}
