@@ -262,6 +262,12 @@ fn named_ops(named: Named) -> Vec<Op> {
         }
         Named::Index => vec![Op::delete("Delete an index").gives::<shapes::Done>(200)],
         Named::ShardOf => vec![Op::get("Which nodes have a document").gives::<shapes::ShardOf>(200)],
+        Named::Partition => {
+            vec![Op::get("What there is to say of a partition").with(&[CONSISTENCY]).gives::<shapes::Partition>(200)]
+        }
+        Named::PartitionAllDocs => listing("Documents of a partition, sorted by id", "Documents of these ids"),
+        Named::PartitionFind => part_ops(Part::Find),
+        Named::PartitionExplain => part_ops(Part::Explain),
     }
 }
 

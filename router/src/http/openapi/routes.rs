@@ -22,6 +22,10 @@ pub(super) enum Named {
     Attachment,
     Index,
     ShardOf,
+    Partition,
+    PartitionAllDocs,
+    PartitionFind,
+    PartitionExplain,
 }
 
 impl Route {
@@ -47,6 +51,10 @@ impl Route {
                 Named::Attachment => "/db/doc/attachment",
                 Named::Index => "/db/_index/ddoc/json/name",
                 Named::ShardOf => "/db/_shards/doc",
+                Named::Partition => "/db/_partition/partition",
+                Named::PartitionAllDocs => "/db/_partition/partition/_all_docs",
+                Named::PartitionFind => "/db/_partition/partition/_find",
+                Named::PartitionExplain => "/db/_partition/partition/_explain",
             }),
         }
     }
@@ -64,16 +72,14 @@ const fn unserved(template: &'static str, methods: &'static [&'static str], summ
 }
 
 /// What is answered with 501.
-pub(super) static UNSERVED: [Unserved; 19] = [
+pub(super) static UNSERVED: [Unserved; 17] = [
     unserved("/_replicate", &["POST"], "Replicate once"),
     unserved("/_scheduler/jobs", &["GET"], "Replications under way"),
     unserved("/_scheduler/docs", &["GET"], "Replications that documents ask for"),
     unserved("/_reshard", &["GET"], "Resharding"),
     unserved("/_cluster_setup", &["GET", "POST"], "Set a cluster up"),
-    unserved("/{db}/_partition/{partition}", &["GET"], "What there is to say of a partition"),
-    unserved("/{db}/_partition/{partition}/_all_docs", &["GET"], "Documents of a partition"),
-    unserved("/{db}/_partition/{partition}/_find", &["POST"], "Query a partition"),
-    unserved("/{db}/_partition/{partition}/_explain", &["POST"], "How a partition would be queried"),
+    unserved("/{db}/_partition/{partition}/_changes", &["GET"], "What has changed in a partition"),
+    unserved("/{db}/_partition/{partition}/_index", &["GET", "POST"], "Indexes of a partition"),
     unserved("/{db}/_partition/{partition}/_design/{ddoc}/_view/{view}", &["GET"], "A view of a partition"),
     unserved("/{db}/_purged_infos", &["GET"], "Purges that are remembered"),
     unserved("/{db}/_auto_purge", &["GET", "PUT"], "When deleted documents are purged"),

@@ -84,6 +84,23 @@ struct Sizes {
     active: u64,
 }
 
+/// What there is to say of a partition.
+#[derive(ToSchema)]
+pub(super) struct Partition {
+    db_name: String,
+    sizes: PartitionSizes,
+    partition: String,
+    doc_count: u64,
+    doc_del_count: u64,
+}
+
+/// Bytes of its documents.
+#[derive(ToSchema)]
+struct PartitionSizes {
+    active: u64,
+    external: u64,
+}
+
 #[derive(ToSchema)]
 struct Props {
     partitioned: Option<bool>,

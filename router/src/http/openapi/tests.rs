@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::super::target::{Refused, Target};
+use super::super::target::{OfPartition, Refused, Target};
 use super::document::{document, operation_id};
 use super::routes::{Named, Route, UNSERVED};
 
@@ -24,6 +24,12 @@ fn route_of(target: &Target) -> Option<Route> {
         Target::Attachment(..) => Route::Named(Named::Attachment),
         Target::Index(..) => Route::Named(Named::Index),
         Target::ShardOf(..) => Route::Named(Named::ShardOf),
+        Target::Partition(_, _, asked) => Route::Named(match asked {
+            OfPartition::Nothing | OfPartition::Info => Named::Partition,
+            OfPartition::AllDocs => Named::PartitionAllDocs,
+            OfPartition::Find => Named::PartitionFind,
+            OfPartition::Explain => Named::PartitionExplain,
+        }),
         Target::Refused(_) => return None,
     })
 }
