@@ -3,8 +3,10 @@
 //! Paths are CouchDB's: names are percent-encoded segments, so `a%2Fb` is one database and `_design%2Fd` and
 //! `_design/d` are one document. A name that is not allowed is kept as such, since the answer depends on the method.
 
+mod index;
 mod partition;
 use common::ids::{DbName, DocId, Invalid};
+pub(crate) use index::IndexPath;
 pub(crate) use partition::OfPartition;
 use percent_encoding::percent_decode_str;
 
@@ -39,17 +41,6 @@ pub(crate) enum Target {
     ShardOf(DbName, DocId),
     /// Known, and not served, whatever the method.
     Refused(Refused),
-}
-
-/// What stands behind `_index`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct IndexPath {
-    /// The design document, with or without `_design/`.
-    pub(crate) ddoc: String,
-    /// The type.
-    pub(crate) kind: String,
-    /// The index's name.
-    pub(crate) name: String,
 }
 
 /// Endpoints of the server.
@@ -386,7 +377,7 @@ fn in_db(name: &str, rest: &str) -> Target {
         "_design" | "_local" if !behind.is_empty() => prefixed(db, &first, behind),
         "_local" | "_local/" => Target::BadLocal(db, "Invalid _local document id."),
         "_temp_view" => Target::Refused(Refused::TemporaryView),
-        "_index" if !behind.is_empty() && behind != "_bulk_delete" => index(db, behind),
+        "_index" if !behind.is_empty() && behind != "_bulk_delete" => index::parse(db, behind),
         "_partition" => partition::parse(db, behind),
         "_purged_infos" | "_auto_purge" | "_time_seq" => Target::Refused(Refused::NotImplemented),
         "_shards" if !behind.is_empty() => match DocId::parse(&decode(behind)) {
@@ -398,20 +389,6 @@ fn in_db(name: &str, rest: &str) -> Target {
             None if !behind.is_empty() => behind_doc(db, name, behind),
             None => doc(db, name),
         },
-    }
-}
-
-/// `_index/{ddoc}/{type}/{name}`; the design document may be written with its slash.
-fn index(db: DbName, behind: &str) -> Target {
-    let parts: Vec<_> = behind.split('/').map(decode).collect();
-    let (ddoc, rest) = match parts.as_slice() {
-        [prefix, ddoc, rest @ ..] if prefix == "_design" => (format!("_design/{ddoc}"), rest),
-        [ddoc, rest @ ..] => (ddoc.to_string(), rest),
-        [] => return Target::Refused(Refused::Nothing),
-    };
-    match rest {
-        [kind, name] => Target::Index(db, IndexPath { ddoc, kind: kind.to_string(), name: name.to_string() }),
-        _ => Target::Refused(Refused::Nothing),
     }
 }
 
