@@ -14,9 +14,16 @@ use super::{Answer, mango, render};
 
 /// Answers for the partition of that name.
 pub(super) async fn answer(call: &Call, db: DbName, name: String, asked: OfPartition, body: Body) -> Answer {
-    let ops = &call.app.ops;
+    let (ops, method) = (&call.app.ops, call.method());
+    let taken = match asked {
+        OfPartition::Nothing | OfPartition::Info => method == Method::GET,
+        OfPartition::AllDocs => method == Method::GET || method == Method::POST,
+        OfPartition::Find | OfPartition::Explain => method == Method::POST,
+    };
+    if !taken {
+        return Err(Error::Method(Target::Partition(db, name, asked).allow()));
+    }
     ops.db(&db).await?;
-    let method = call.method();
     if asked == OfPartition::Nothing {
         return Err(Error::bad("invalid_partition_req"));
     }
@@ -32,14 +39,11 @@ pub(super) async fn answer(call: &Call, db: DbName, name: String, asked: OfParti
     if call.params().get("partition").is_some_and(|other| other != name) {
         return Err(Error::bad("Conflicting value for `partition` in query string"));
     }
-    match (asked, method) {
-        (OfPartition::Info, Method::GET) => info(call, db, &partition).await,
-        (OfPartition::AllDocs, Method::GET | Method::POST) => {
-            all_docs::list_within(call, db, Kind::All, Some(&partition), body).await
-        }
-        (OfPartition::Find, Method::POST) => mango::find(call, db, Some(&partition), body).await,
-        (OfPartition::Explain, Method::POST) => mango::explain(call, db, Some(&partition), body).await,
-        (asked, _) => Err(Error::Method(Target::Partition(db, name, asked).allow())),
+    match asked {
+        OfPartition::Nothing | OfPartition::Info => info(call, db, &partition).await,
+        OfPartition::AllDocs => all_docs::list_within(call, db, Kind::All, Some(&partition), body).await,
+        OfPartition::Find => mango::find(call, db, Some(&partition), body).await,
+        OfPartition::Explain => mango::explain(call, db, Some(&partition), body).await,
     }
 }
 

@@ -81,6 +81,7 @@ impl StateMachine {
         let entries = Arc::new(entries);
         let mut outcomes = Vec::with_capacity(entries.len());
         let mut quick = bytes <= QUICK_BYTES_MAX;
+        let mut full = false;
         while outcomes.len() < entries.len() {
             let (engine, entries, before) = (self.engine.clone(), entries.clone(), self.shared.applied());
             let (from, on_the_spot) = (outcomes.len(), quick && self.engine.is_quick());
@@ -89,11 +90,16 @@ impl StateMachine {
                 Ok(folded) => {
                     self.shared.set_applied(folded.after);
                     (self.wake)(Some(&folded.changed));
+                    // Nothing is written while the disk counts as full, so no write to the log would find out.
+                    if std::mem::take(&mut full) {
+                        self.shared.set_disk_full(false);
+                    }
                     outcomes.extend(folded.outcomes);
                 }
                 Err(Stop::Long) => quick = false,
                 Err(stop @ Stop::Storage(storage::Error::DiskFull { .. })) => {
                     self.shared.set_disk_full(true);
+                    full = true;
                     tokio::select! {
                         () = tokio::time::sleep(DISK_FULL_PAUSE) => {}
                         () = self.shared.stopping.cancelled() => return Err(self.stopped(&stop, last)),
