@@ -322,7 +322,7 @@ def not_there_yet(place):
         views = {"v": DesignDocumentViewsMapReduce(map="function (doc) { emit(doc._id); }")}
         client.put_design_document(db, "d", DesignDocument(views=views))
         refused(501, lambda: client.post_view(db, "d", "v"), "not_implemented")
-        refused(501, lambda: client.get_partition_information(db, "p"), "not_implemented")
+        refused(400, lambda: client.get_partition_information(db, "p"), "database is not partitioned")
         refused(501, lambda: client.get_scheduler_jobs(), "not_implemented")
 
 

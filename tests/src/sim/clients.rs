@@ -58,6 +58,17 @@ impl Clients {
         Self { shared, tasks }
     }
 
+    /// Waits for the first acknowledged write.
+    pub(super) async fn begun(&self, until: Instant) -> Result<()> {
+        while (0..CLIENTS).flat_map(keys).all(|key| self.shared.history.floor(&key) == 0) {
+            if Instant::now() >= until {
+                return Err("nothing is acknowledged although the network is calm".into());
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
     /// Ends the clients, reads everything back before `until`, and compares.
     pub(super) async fn finish(mut self, until: Instant) -> Result<Verdict> {
         self.shared.stop.store(true, Ordering::Relaxed);

@@ -52,6 +52,8 @@ pub async fn run(seed: u64, spells: usize) -> Result<Verdict> {
     let mut random = StdRng::seed_from_u64(seed);
     let world = World::start(random.random()).await?;
     let clients = Clients::start(world.alive.clone(), random.random());
+    // A replica set is founded when all of it can be reached; bad weather from the beginning may last to the end.
+    clients.begun(Instant::now() + PATIENCE).await?;
     for _ in 0..spells {
         world.spell(&mut random).await?;
     }
