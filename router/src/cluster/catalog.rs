@@ -269,7 +269,7 @@ impl Catalog {
     }
 
     /// The database of that name, to decide who may come in: what is known of it must have been confirmed within
-    /// [`follow::FRESH_FOR`](super::follow::FRESH_FOR), else shard 0 is asked.
+    /// `follow::FRESH_FOR`, else shard 0 is asked.
     pub async fn db_confirmed(&self, name: &DbName) -> Result<Arc<DbEntry>, CatalogError> {
         if self.inner.freshness.is_fresh() || name == &self.inner.users.name {
             return self.db(name).await;
