@@ -22,7 +22,7 @@ use bytes::Bytes;
 use super::files;
 use super::generation::{Generation, InUse};
 use super::journal;
-use super::room::Room;
+use super::room;
 use super::sealer::Sealer;
 use super::{Batch, Engine, Error, KEY_BYTES_MAX, Pair, Pairs, Read, is_empty_range};
 
@@ -58,7 +58,6 @@ const OPEN_FILES_MAX: usize = 128;
 pub(super) struct Fjall {
     path: PathBuf,
     cache_bytes: u64,
-    room: Room,
     instance: InUse<Instance>,
 }
 
@@ -66,7 +65,7 @@ impl Fjall {
     pub(super) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, Error> {
         let generation = Generation::current(dir).map_err(|error| Error::io(dir, &error))?;
         let instance = Instance::open(dir, generation, cache_bytes)?;
-        Ok(Self { path: dir.to_owned(), cache_bytes, room: Room::new(dir), instance: InUse::new(instance) })
+        Ok(Self { path: dir.to_owned(), cache_bytes, instance: InUse::new(instance) })
     }
 }
 
@@ -88,7 +87,7 @@ impl Engine for Fjall {
 
     fn apply(&self, batch: Batch) -> Result<(), Error> {
         batch.check(&self.path)?;
-        self.room.check(&batch)?;
+        room::check(&self.path, &batch)?;
         self.instance.get().apply(batch)
     }
 
@@ -98,7 +97,7 @@ impl Engine for Fjall {
 
     fn flush(&self) -> Result<(), Error> {
         // What waits in memory for the journal would be written now, and must fit.
-        self.room.check_bytes(0)?;
+        room::check_bytes(&self.path, 0)?;
         self.instance.get().flush()
     }
 
@@ -334,7 +333,7 @@ fn sort(path: &Path, error: ::fjall::Error) -> Error {
     match error {
         F::Io(error) | F::Storage(LsmError::Io(error)) => Error::io(path, &error),
         // An earlier write failed, perhaps in the background, and fjall forgot why.
-        F::Poisoned if Room::is_short(path) => Error::DiskFull { path: path.to_owned() },
+        F::Poisoned if room::is_short(path) => Error::DiskFull { path: path.to_owned() },
         F::Poisoned | F::Locked | F::KeyspaceDeleted => Error::Io { path: path.to_owned(), reason: error.to_string() },
         damage => Error::Damaged { path: path.to_owned(), reason: damage.to_string() },
     }

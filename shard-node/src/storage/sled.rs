@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::files;
 use super::generation::{Generation, InUse};
-use super::room::Room;
+use super::room;
 use super::views::{Raw, Viewed};
 use super::{Batch, Engine, Error, Pair, Pairs, Read};
 
@@ -26,7 +26,6 @@ const INSTALL_BATCH: usize = 1024;
 pub(super) struct Sled {
     path: PathBuf,
     cache_bytes: u64,
-    room: Room,
     instance: InUse<Viewed<Instance>>,
 }
 
@@ -35,7 +34,7 @@ impl Sled {
         let generation = Generation::current(dir).map_err(|error| Error::io(dir, &error))?;
         let instance = Instance::open(dir, generation, cache_bytes)?;
         let instance = InUse::new(Viewed::new(instance));
-        Ok(Self { path: dir.to_owned(), cache_bytes, room: Room::new(dir), instance })
+        Ok(Self { path: dir.to_owned(), cache_bytes, instance })
     }
 }
 
@@ -56,7 +55,7 @@ impl Engine for Sled {
 
     fn apply(&self, batch: Batch) -> Result<(), Error> {
         batch.check(&self.path)?;
-        self.room.check(&batch)?;
+        room::check(&self.path, &batch)?;
         self.instance.get().apply(batch)
     }
 
@@ -86,12 +85,12 @@ impl Engine for Sled {
             batch.changes.push((key, Some(value)));
             if batch.changes.len() == INSTALL_BATCH {
                 batch.check(&self.path)?;
-                self.room.check(&batch)?;
+                room::check(&self.path, &batch)?;
                 new.apply(std::mem::take(&mut batch))?;
             }
         }
         batch.check(&self.path)?;
-        self.room.check(&batch)?;
+        room::check(&self.path, &batch)?;
         new.apply(batch)?;
         new.flush()?;
         new.generation.switch().map_err(|error| Error::io(&self.path, &error))?;

@@ -299,12 +299,8 @@ fn document() -> Vec<Op> {
             .gives::<doc::OpenRevisions>(200)
             .gives_as(200, "multipart/mixed")
             .gives_nothing(304),
-        put.takes::<doc::Document>()
-            .gives::<doc::Written>(200)
-            .gives::<doc::Written>(201)
-            .gives::<doc::Written>(202)
-            .refuses(&[409]),
-        delete.gives::<doc::Written>(200).gives::<doc::Written>(202).refuses(&[409]),
+        written(put.takes::<doc::Document>().gives::<doc::Written>(200).gives::<doc::Written>(201)),
+        written(delete.gives::<doc::Written>(200)),
         copy(),
         Op::unserved("POST", "Write a document as a form"),
     ]
@@ -313,7 +309,12 @@ fn document() -> Vec<Op> {
 fn copy() -> Op {
     let destination = header("Destination", "Its id, perhaps with `?rev=`").required();
     let copy = Op::copy("Copy a document").with(&[destination, REV, IF_MATCH, BATCH, IDEMPOTENCY_KEY]);
-    copy.gives::<doc::Written>(201).gives::<doc::Written>(202).refuses(&[409])
+    written(copy.gives::<doc::Written>(201))
+}
+
+/// What every write of a document may answer besides: taken and not waited for, or refused as a conflict.
+fn written(op: Op) -> Op {
+    op.gives::<doc::Written>(202).refuses(&[409])
 }
 
 fn local() -> Vec<Op> {
@@ -321,12 +322,8 @@ fn local() -> Vec<Op> {
     let delete = Op::delete("Delete a local document").with(&[REV, IF_MATCH, BATCH, IDEMPOTENCY_KEY]);
     vec![
         Op::get("A local document").with(&[CONSISTENCY]).gives::<doc::Document>(200),
-        put.takes::<doc::Document>()
-            .gives::<doc::Written>(200)
-            .gives::<doc::Written>(201)
-            .gives::<doc::Written>(202)
-            .refuses(&[409]),
-        delete.gives::<doc::Written>(200).gives::<doc::Written>(202).refuses(&[409]),
+        written(put.takes::<doc::Document>().gives::<doc::Written>(200).gives::<doc::Written>(201)),
+        written(delete.gives::<doc::Written>(200)),
         copy(),
         Op::unserved("POST", "Write a local document as a form"),
     ]
