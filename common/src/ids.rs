@@ -34,6 +34,9 @@ pub enum Invalid {
     /// Longer than [`DOC_ID_BYTES_MAX`].
     #[error("Document id is too long")]
     DocIdTooLong,
+    /// An id that is no text.
+    #[error("Document id must be valid UTF-8")]
+    DocIdNotUtf8,
     /// In a partitioned database, an id that is not `partition:id`.
     #[error("Doc id must be of form partition:id")]
     DocIdNotPartitioned,

@@ -1,7 +1,7 @@
 //! A revision: `N-hash`.
 //!
-//! Hashes that Quorate makes are 16 bytes; foreign hashes (`2-bbb`) are kept to the letter. Both compare as the
-//! strings they are shown as, since that order decides the winner on every CouchDB.
+//! Hashes that Quorate makes are 16 bytes; foreign hashes (`2-bbb`) are kept to the letter. They compare as CouchDB
+//! compares them, since that order decides the winner: 16 bytes as these, all else as its letters.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -53,11 +53,11 @@ fn digest(text: &str) -> Option<[u8; 16]> {
 }
 
 impl Rev {
-    /// Parses `N-hash` with N ≥ 0 and a hash that is not empty; errors with [`Invalid::Rev`].
+    /// Parses `N-hash` with N ≥ 0 and any hash, as CouchDB none at all; errors with [`Invalid::Rev`].
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let (generation, hash) = text.split_once('-').ok_or(Invalid::Rev)?;
         let digits = !generation.is_empty() && generation.bytes().all(|b| b.is_ascii_digit());
-        if !digits || hash.is_empty() {
+        if !digits {
             return Err(Invalid::Rev);
         }
         let generation = generation.parse().map_err(|_| Invalid::Rev)?;
@@ -93,7 +93,9 @@ impl Ord for RevHash {
         match (self, other) {
             (Self::Digest(a), Self::Digest(b)) => a.cmp(b),
             (Self::Text(a), Self::Text(b)) => a.cmp(b),
-            _ => self.to_string().cmp(&other.to_string()),
+            // As CouchDB compares what it keeps: 32 digits are 16 bytes to it, all else is its letters.
+            (Self::Digest(a), Self::Text(b)) => a.as_slice().cmp(b.as_bytes()),
+            (Self::Text(a), Self::Digest(b)) => a.as_bytes().cmp(b.as_slice()),
         }
     }
 }
@@ -104,7 +106,7 @@ impl PartialOrd for RevHash {
     }
 }
 
-/// By generation, then by the hash as text: the winner among equals is the greatest.
+/// By generation, then by the hash: the winner among equals is the greatest.
 impl Ord for Rev {
     fn cmp(&self, other: &Self) -> Ordering {
         (self.generation, &self.hash).cmp(&(other.generation, &other.hash))
@@ -123,18 +125,21 @@ mod tests {
 
     #[test]
     fn revisions_come_back_as_written() {
-        for text in ["1-731bef401491606a3b246ed178e697c1", "2-bbb", "0-4", "1-731BEF401491606A3B246ED178E697C1"] {
+        for text in ["1-731bef401491606a3b246ed178e697c1", "2-bbb", "0-4", "1-731BEF401491606A3B246ED178E697C1", "1-"] {
             assert_eq!(Rev::parse(text).expect("valid").to_string(), text);
         }
-        for bad in ["", "1", "1-", "-a", "x-a", "+1-a", "99999999999999999999-a"] {
+        for bad in ["", "1", "-a", "x-a", "+1-a", "99999999999999999999-a"] {
             assert_eq!(Rev::parse(bad), Err(Invalid::Rev), "{bad}");
         }
     }
 
     #[test]
-    fn hashes_order_as_text_whatever_their_form() {
+    fn hashes_order_as_couchdb_orders_them() {
         let rev = |text| Rev::parse(text).expect("valid");
-        assert!(rev("1-bbb") > rev("1-731bef401491606a3b246ed178e697c1"));
+        let letters = "1-zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz";
+        assert!(rev("1-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa") > rev(letters), "0xaa is more than a z");
+        assert!(rev(letters) > rev("1-731bef401491606a3b246ed178e697c1"));
+        assert!(rev("1-bbb") > rev("1-aaaa"));
         assert!(rev("1-1") < rev("1-731bef401491606a3b246ed178e697c1"));
         assert!(rev("2-a") > rev("1-b"));
     }

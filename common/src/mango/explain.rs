@@ -15,12 +15,12 @@ pub fn answer(db: &str, find: &Find, query: &Query<'_>, plan: Option<&Plan<'_>>,
         Some(plan) => plan.index.map_or(ALL_DOCS_JSON.to_owned(), Index::to_json),
         None => "null".to_owned(),
     };
-    let partitioned = plan.and_then(|plan| plan.index).and_then(|index| index.definition.partitioned).unwrap_or(false);
     let fields = list(find.projection.names().map(|name| Value::String(name.into()).to_json()).collect());
     format!(
-        "{{\"dbname\":{},\"index\":{index},\"partitioned\":{partitioned},\"selector\":{},\"opts\":{},\"limit\":{},\
+        "{{\"dbname\":{},\"index\":{index},\"partitioned\":{},\"selector\":{},\"opts\":{},\"limit\":{},\
          \"skip\":{},\"fields\":{fields},\"index_candidates\":{},\"selector_hints\":{}{}}}",
         Value::String(db.into()).to_json(),
+        query.partitioned,
         find.selector.to_json(),
         find.options(),
         find.limit,

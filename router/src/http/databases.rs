@@ -57,7 +57,7 @@ pub(super) async fn info(call: &Call, db: DbName) -> Answer {
     Ok(response)
 }
 
-/// `GET /_dbs_info` describes all databases, `POST` those named in `{"keys":[…]}`.
+/// `GET /_dbs_info` describes all databases, or those that the options of `_all_dbs` choose, `POST` those named in `{"keys":[…]}`.
 pub(super) async fn dbs_info(call: &Call, body: Body) -> Answer {
     let consistency = call.consistency(&call.params())?;
     let mut oldest_ms = 0;
@@ -66,7 +66,7 @@ pub(super) async fn dbs_info(call: &Call, body: Body) -> Answer {
         let keys = keys.get("keys").cloned().unwrap_or_default();
         serde_json::from_value(keys).map_err(|_| Error::bad("`keys` member must exist and be an array."))?
     } else {
-        let (names, lag_ms) = call.app.ops.catalog.all(consistency).await?;
+        let (names, lag_ms) = super::server::chosen(call, consistency).await?;
         oldest_ms = lag_ms;
         names.into_iter().map(String::from).collect::<Vec<String>>()
     };

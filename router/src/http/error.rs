@@ -220,6 +220,7 @@ fn name_of(invalid: &Invalid) -> &'static str {
         | Invalid::DocIdReserved
         | Invalid::DocIdPrefixOnly(_)
         | Invalid::DocIdTooLong
+        | Invalid::DocIdNotUtf8
         | Invalid::DocIdNotPartitioned => "illegal_docid",
         Invalid::PartitionEmpty | Invalid::PartitionColon | Invalid::PartitionUnderscore => "illegal_partition",
         Invalid::Rev | Invalid::NodeId(_) => "bad_request",

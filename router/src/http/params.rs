@@ -16,7 +16,8 @@ impl<'a> Params<'a> {
     pub(crate) fn of_query(query: Option<&'a str>) -> Self {
         match query {
             None | Some("") => Self(Vec::new()),
-            Some(query) => Self(form_urlencoded::parse(query.as_bytes()).collect()),
+            // CouchDB separates by semicolons too.
+            Some(query) => Self(query.split(';').flat_map(|part| form_urlencoded::parse(part.as_bytes())).collect()),
         }
     }
 
@@ -101,6 +102,16 @@ mod tests {
         assert_eq!(params.get("start_key"), Some("\"a\""));
         assert_eq!(params.get("style"), Some("all_docs"));
         assert!(params.flag("descending", false).expect("a boolean"));
+    }
+
+    #[test]
+    fn semicolons_separate_options_as_ampersands_do() {
+        let params = Params::of_query(Some("limit=2;skip=1&key=%223%3B4%22;"));
+        assert_eq!(
+            (params.get("limit"), params.get("skip"), params.get("key")),
+            (Some("2"), Some("1"), Some("\"3;4\""))
+        );
+        assert_eq!(params.get(""), None);
     }
 
     #[test]

@@ -45,6 +45,17 @@ pub(super) fn ready(call: &Call) -> Answer {
 
 /// `GET /_all_dbs`
 pub(super) async fn all_dbs(call: &Call) -> Answer {
+    let consistency = call.consistency(&call.params())?;
+    let (names, lag_ms) = chosen(call, consistency).await?;
+    let mut body = Vec::new();
+    render::array(&mut body, names, |out, name| render::string(out, name.as_str()));
+    let mut response = render::json(StatusCode::OK, body);
+    tell_lag(response.headers_mut(), consistency, lag_ms);
+    Ok(response)
+}
+
+/// The databases that the options choose, and how old the list may be in milliseconds.
+pub(super) async fn chosen(call: &Call, consistency: Consistency) -> Result<(Vec<DbName>, u64), Error> {
     let params = call.params();
     let descending = params.flag("descending", false)?;
     let limit = params.number("limit")?.unwrap_or(u64::MAX);
@@ -52,7 +63,6 @@ pub(super) async fn all_dbs(call: &Call) -> Answer {
     let inclusive_end = params.flag("inclusive_end", true)?;
     let start: Option<String> = params.json_of(&["start_key", "startkey"])?;
     let end: Option<String> = params.json_of(&["end_key", "endkey"])?;
-    let consistency = call.consistency(&params)?;
     let (mut names, lag_ms) = call.app.ops.catalog.all(consistency).await?;
     if descending {
         names.reverse();
@@ -63,14 +73,10 @@ pub(super) async fn all_dbs(call: &Call) -> Answer {
         let excluded = !inclusive_end && end.as_deref() == Some(name);
         low.as_deref().is_none_or(|low| name >= low) && high.as_deref().is_none_or(|high| name <= high) && !excluded
     };
-    let names = names.iter().filter(|name| inside(name));
+    let names = names.into_iter().filter(inside);
     let names = names.skip(usize::try_from(skip).unwrap_or(usize::MAX));
     let names = names.take(usize::try_from(limit).unwrap_or(usize::MAX));
-    let mut body = Vec::new();
-    render::array(&mut body, names, |out, name| render::string(out, name.as_str()));
-    let mut response = render::json(StatusCode::OK, body);
-    tell_lag(response.headers_mut(), consistency, lag_ms);
-    Ok(response)
+    Ok((names.collect(), lag_ms))
 }
 
 /// `GET /_uuids`

@@ -155,6 +155,12 @@ pub(crate) enum Refused {
 impl Target {
     /// Takes a path apart.
     pub(crate) fn parse(path: &str) -> Self {
+        // As CouchDB: between two slashes there is nothing. A client may put one behind its base and one before a name.
+        // The dashboard's page would look for its parts in the wrong place.
+        if path.contains("//") && !path.starts_with("/_utils/") {
+            let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+            return Self::parse(&format!("/{}", parts.join("/")));
+        }
         let path = path.strip_prefix('/').unwrap_or(path);
         let (first, rest) = path.split_once('/').unwrap_or((path, ""));
         match first {
@@ -370,6 +376,10 @@ fn in_db(name: &str, rest: &str) -> Target {
     };
     if rest.is_empty() {
         return Target::Db(db);
+    }
+    // Two texts must not name one document.
+    if percent_decode_str(rest).decode_utf8().is_err() {
+        return Target::BadDoc(db, Invalid::DocIdNotUtf8);
     }
     let (first, behind) = rest.split_once('/').unwrap_or((rest, ""));
     let first = decode(first);
