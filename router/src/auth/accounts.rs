@@ -1,7 +1,8 @@
 //! The users of `_users`, as this router knows them.
 //!
 //! What was read is kept and dropped when the feed of `_users` tells of a change. What that feed did not confirm for
-//! [`FRESH_FOR`](crate::cluster::follow::FRESH_FOR) is read again. That there is no such user is kept as well, so that
+//! [`FRESH_FOR`](crate::cluster::follow::FRESH_FOR) is read again, and so is what was read longer ago than that: a
+//! purged document leaves no change. That there is no such user is kept as well, so that
 //! the time an answer takes does not tell.
 
 use std::collections::{HashMap, VecDeque};
@@ -12,9 +13,10 @@ use common::ids::{DbUid, DocId};
 use common::query::{Answer, Consistency, Query, Revs};
 use common::refusal::Refusal;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::password::Password;
-use crate::cluster::follow::{Freshness, Watcher, follow};
+use crate::cluster::follow::{FRESH_FOR, Freshness, Watcher, follow};
 use crate::cluster::{CATALOG_SHARD, Cluster};
 
 /// Stands before a user's name in the id of the document.
@@ -46,14 +48,21 @@ struct Inner {
 /// `changes` grows with each piece of news, so that what was read before it is not kept after it.
 #[derive(Default)]
 struct Known {
-    accounts: HashMap<DocId, Option<Arc<Account>>>,
+    accounts: HashMap<DocId, (Option<Arc<Account>>, Instant)>,
     order: VecDeque<DocId>,
     changes: u64,
 }
 
 impl Known {
-    fn keep(&mut self, changes: u64, id: DocId, account: Option<Arc<Account>>) {
-        if self.changes != changes || self.accounts.insert(id.clone(), account).is_some() {
+    /// What was read less than [`FRESH_FOR`] before `now`.
+    fn get(&self, id: &DocId, now: Instant) -> Option<&Option<Arc<Account>>> {
+        let (account, read_at) = self.accounts.get(id)?;
+        (now.saturating_duration_since(*read_at) < FRESH_FOR).then_some(account)
+    }
+
+    /// Keeps what was asked for at `read_at`, when `changes` were known.
+    fn keep(&mut self, changes: u64, id: DocId, account: Option<Arc<Account>>, read_at: Instant) {
+        if self.changes != changes || self.accounts.insert(id.clone(), (account, read_at)).is_some() {
             return;
         }
         self.order.push_back(id);
@@ -86,17 +95,17 @@ impl Accounts {
     /// The user of that name, if there is one who has a password.
     pub(super) async fn find(&self, name: &str) -> Result<Option<Arc<Account>>, Refusal> {
         let Ok(id) = DocId::parse(&format!("{ID_PREFIX}{name}")) else { return Ok(None) };
-        let fresh = self.inner.freshness.is_fresh();
+        let (fresh, now) = (self.inner.freshness.is_fresh(), Instant::now());
         let changes = {
             let known = self.known();
-            if let Some(account) = known.accounts.get(&id).filter(|_| fresh) {
+            if let Some(account) = known.get(&id, now).filter(|_| fresh) {
                 return Ok(account.clone());
             }
             known.changes
         };
         let account = self.read(&id, name).await?;
         if fresh {
-            self.known().keep(changes, id, account.clone());
+            self.known().keep(changes, id, account.clone(), now);
         }
         Ok(account)
     }
@@ -181,14 +190,27 @@ mod tests {
     fn what_was_read_before_a_change_is_not_kept_after_it() {
         let id = |n: usize| DocId::parse(&format!("u{n}")).expect("valid");
         let mut known = Known::default();
-        known.keep(0, id(0), None);
+        let now = Instant::now();
+        known.keep(0, id(0), None, now);
         known.drop_all();
-        known.keep(0, id(1), None);
+        known.keep(0, id(1), None, now);
         assert!(known.accounts.is_empty());
         for n in 0..=KEPT_MAX {
-            known.keep(1, id(n), None);
+            known.keep(1, id(n), None, now);
         }
         assert_eq!((known.accounts.len(), known.order.len()), (KEPT_MAX, KEPT_MAX));
         assert!(!known.accounts.contains_key(&id(0)), "the oldest is forgotten");
+    }
+
+    #[test]
+    fn what_was_read_long_ago_is_read_again() {
+        let id = DocId::parse("u").expect("valid");
+        let mut known = Known::default();
+        let read_at = Instant::now();
+        known.keep(0, id.clone(), None, read_at);
+        assert!(known.get(&id, read_at + FRESH_FOR / 2).is_some());
+        assert!(known.get(&id, read_at + FRESH_FOR).is_none());
+        known.keep(0, id.clone(), None, read_at + FRESH_FOR);
+        assert!(known.get(&id, read_at + FRESH_FOR).is_some());
     }
 }

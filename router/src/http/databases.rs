@@ -6,6 +6,7 @@ use http::{Method, StatusCode, header};
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::access::USERS;
 use super::call::Call;
 use super::error::Error;
 use super::read::tell_lag;
@@ -44,7 +45,13 @@ pub(super) async fn delete(call: &Call, db: DbName) -> Answer {
                       Did you mean to DELETE a document instead?";
         return Err(Error::bad(reason));
     }
-    call.app.ops.catalog.delete(&db).await?;
+    if db.as_str() == USERS {
+        // There is always one: what goes is what is in it.
+        call.app.ops.clear(&db).await?;
+        vet::written(call, &db);
+    } else {
+        call.app.ops.catalog.delete(&db).await?;
+    }
     Ok(render::ok(StatusCode::OK))
 }
 

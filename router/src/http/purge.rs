@@ -7,7 +7,7 @@ use http::StatusCode;
 use super::call::Call;
 use super::error::Error;
 use super::revs::Asked;
-use super::{Answer, render};
+use super::{Answer, render, vet};
 use crate::ops::purge::Item;
 
 /// `POST /{db}/_purge`: `{"id":["rev",…],…}`, answered by what was forgotten of each.
@@ -20,6 +20,7 @@ pub(super) async fn purge(call: &Call, db: DbName, body: Body) -> Answer {
     let items: Vec<Item> = asked.into_iter().enumerate().map(item).collect();
     let ids: Vec<_> = items.iter().map(|item| item.id.clone()).collect();
     let purged = call.app.ops.purge(&db, items).await?;
+    vet::written(call, &db);
     let mut text = b"{\"purge_seq\":null,\"purged\":{".to_vec();
     for (at, (id, revs)) in ids.iter().zip(&purged).enumerate() {
         if at > 0 {

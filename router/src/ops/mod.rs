@@ -3,6 +3,7 @@
 
 pub mod all_docs;
 pub mod bulk;
+mod clear;
 pub mod compact;
 pub mod databases;
 mod error;
