@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use bytes::BytesMut;
 use common::config::{Admin, Config, EngineKind, Storage};
 use http::{Request, Response};
 use http_body_util::BodyExt;
@@ -36,6 +37,8 @@ pub(crate) struct Ask {
     pub body: Vec<u8>,
     /// Whether to ask the API that has an admin.
     pub closed: bool,
+    /// How many lines to read of an answer; `None` for the whole.
+    pub lines: Option<usize>,
 }
 
 /// An answer, body and all.
@@ -103,8 +106,14 @@ impl OtherRouter {
 }
 
 async fn answer(app: &Router, ask: &Ask) -> Answered {
-    let (parts, body) = send(app, ask).await.into_parts();
-    let body = body.collect().await.expect("a whole body").to_bytes();
+    let (parts, mut body) = send(app, ask).await.into_parts();
+    let mut text = BytesMut::new();
+    let is_enough = |text: &[u8]| ask.lines.is_some_and(|lines| text.iter().filter(|b| **b == b'\n').count() >= lines);
+    while !is_enough(&text) {
+        let Some(frame) = body.frame().await else { break };
+        text.extend_from_slice(&frame.expect("a whole body").into_data().unwrap_or_default());
+    }
+    let body = text.freeze();
     Answered { response: Response::from_parts(parts, ()), body: String::from_utf8_lossy(&body).into_owned() }
 }
 
@@ -125,6 +134,6 @@ impl Ask {
         let (method, path, body) = (method.to_owned(), path.to_owned(), body.as_bytes().to_vec());
         let kind = ("content-type".to_owned(), "application/json".to_owned());
         let headers = if method == "POST" { vec![kind] } else { Vec::new() };
-        Self { method, path, headers, body, closed: false }
+        Self { method, path, headers, body, ..Self::default() }
     }
 }

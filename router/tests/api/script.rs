@@ -1,8 +1,9 @@
 //! The script: steps of a title, a request, `---`, and the answer as it is shown.
 //!
 //! A request is a line `METHOD path`, header lines, and after an empty line the body. `admin: yes` asks the API that
-//! has an admin, `user: NAME:PASSWORD` does so as somebody. `${id}` stands for the last revision an answer gave of that document. In answers what is random is
-//! shown as `<uuid>`, `<token>` and `<boundary>`.
+//! has an admin, `user: NAME:PASSWORD` does so as somebody, `lines: N` reads no more than so many lines of an answer
+//! that does not end. `${id}` stands for the last revision an answer gave of that document. In answers what is random
+//! is shown as `<uuid>`, `<token>`, `<boundary>` and so on.
 
 use std::fmt::Write;
 
@@ -12,7 +13,18 @@ use base64::prelude::BASE64_STANDARD;
 use crate::cluster::{Answered, Ask};
 
 /// Headers that are compared.
-const HEADERS: [&str; 6] = ["allow", "content-type", "etag", "location", "retry-after", "x-quorate-lag"];
+pub(crate) const HEADERS: [&str; 10] = [
+    "accept-ranges",
+    "allow",
+    "content-range",
+    "content-security-policy",
+    "content-type",
+    "etag",
+    "location",
+    "retry-after",
+    "set-cookie",
+    "x-quorate-lag",
+];
 
 pub(crate) struct Script {
     head: String,
@@ -24,6 +36,12 @@ pub(crate) struct Step {
     asked: String,
     pub wanted: String,
     pub got: Option<String>,
+}
+
+/// A file beside the tests, as it is now: an update is seen without compiling.
+pub(crate) fn text_of(file: &str) -> String {
+    let path = format!("{}/tests/api/{file}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 impl Script {
@@ -53,6 +71,17 @@ impl Step {
         Self { title, asked, wanted, got: None }
     }
 
+    /// The titles of recorded questions that this is: its own, and those it names by `# as:`.
+    pub(crate) fn answers(&self) -> impl Iterator<Item = &str> {
+        let named = self.asked.lines().filter_map(|line| line.strip_prefix("# as: "));
+        std::iter::once(self.title.as_str()).chain(named)
+    }
+
+    /// Why the answer is another than CouchDB's.
+    pub(crate) fn differs(&self) -> Option<&str> {
+        self.asked.lines().find_map(|line| line.strip_prefix("# differs: "))
+    }
+
     /// The request; `seen` are the revisions that earlier answers gave.
     pub(crate) fn request(&self, seen: &[(String, String)]) -> Ask {
         let mut asked = self.asked.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
@@ -67,6 +96,7 @@ impl Step {
             let (name, value) = line.split_once(": ").expect("name: value");
             match name {
                 "admin" => ask.closed = true,
+                "lines" => ask.lines = value.parse().ok(),
                 "user" => {
                     ask.closed = true;
                     ask.headers.push(("authorization".to_owned(), format!("Basic {}", BASE64_STANDARD.encode(value))));
@@ -98,15 +128,35 @@ impl Answered {
                 write!(text, "\n{name}: {value}").expect("a string takes it");
             }
         }
-        if !self.body.is_empty() {
+        if !self.body.trim().is_empty() {
             write!(text, "\n\n{}", self.body.replace("\r\n", "\n").trim_end()).expect("a string takes it");
         }
         hide_random(&text)
     }
 }
 
-/// Replaces tokens (`12-A…`), ids made here and multipart boundaries.
-fn hide_random(text: &str) -> String {
+/// Replaces tokens (`12-A…`), ids made here and multipart boundaries; and what stands in `hidden` places.
+pub(crate) fn hide_random(text: &str) -> String {
+    let mut text = text.to_owned();
+    for (before, behind, shown) in HIDDEN {
+        let mut from = 0;
+        while let Some(start) = text[from..].find(before).map(|at| from + at + before.len()) {
+            let end = text[start..].find(behind).map_or(text.len(), |at| start + at);
+            // Nothing there is worth to be seen, and so is that there is none.
+            let shown =
+                if matches!(&text[start..end], "" | "nil") { text[start..end].to_owned() } else { shown.to_owned() };
+            text.replace_range(start..end, &shown);
+            from = start + shown.len();
+        }
+    }
+    hide_words(&text)
+}
+
+/// What stands between two texts, and what is shown of it.
+const HIDDEN: [(&str, &str, &str); 3] =
+    [("AuthSession=", ";", "<cookie>"), ("; Expires=", ";", "<time>"), ("\"execution_time_ms\":", "}", "0")];
+
+fn hide_words(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(first) = rest.chars().next() {

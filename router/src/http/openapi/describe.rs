@@ -90,9 +90,7 @@ fn server_ops(server: Server) -> Vec<Op> {
             let named = Op::post("What there is to say of some databases").with(&[CONSISTENCY]);
             let params = [LIMIT, SKIP, DESCENDING, INCLUSIVE_END, START_KEY, END_KEY, CONSISTENCY];
             vec![
-                Op::get("What there is to say of all databases")
-                    .with(&params)
-                    .gives::<shapes::DatabaseRows>(200),
+                Op::get("What there is to say of all databases").with(&params).gives::<shapes::DatabaseRows>(200),
                 named.takes::<shapes::DatabaseKeys>().gives::<shapes::DatabaseRows>(200),
             ]
         }
