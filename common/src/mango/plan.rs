@@ -174,13 +174,15 @@ fn index_unusable(query: &Query<'_>, index: &Index) -> Vec<&'static str> {
     // Fields sorted by are wanted to be there, and these two always are.
     let given = |column: &&str| matches!(*column, "_id" | "_rev") || query.sort.names().any(|field| field == *column);
     let mut required: Vec<&str> = index.definition.columns().filter(|column| !given(column)).collect();
+    let columns: Vec<&str> = index.definition.columns().collect();
+    // Conflicts are no member of what is indexed: such an index is empty, and all documents have to be looked at.
+    let hidden = columns.iter().any(|column| column.split('.').next() == Some("_conflicts"));
     if !query.selector.is_none() {
         without_required(query.selector.node(), &mut required);
-        if !required.is_empty() {
-            reasons.push("field_mismatch");
-        }
     }
-    let columns: Vec<&str> = index.definition.columns().collect();
+    if hidden || !(query.selector.is_none() || required.is_empty()) {
+        reasons.push("field_mismatch");
+    }
     let sort: Vec<&str> = query.sort.names().collect();
     if !gives_order(&columns, &sort, query.selector.node()) {
         reasons.push("sort_order_mismatch");

@@ -9,8 +9,18 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use super::call::{LAG, SHARD};
 
 /// Headers of answers that scripts may read, besides those that they may always read.
-const EXPOSED: [&str; 7] =
-    ["content-type", "content-length", "etag", "accept-ranges", "location", "retry-after", "x-couchdb-body-time"];
+const EXPOSED: [&str; 10] = [
+    "accept-ranges",
+    "content-length",
+    "content-range",
+    "content-type",
+    "etag",
+    "location",
+    "retry-after",
+    "x-couch-request-id",
+    "x-couch-update-newrev",
+    "x-couchdb-body-time",
+];
 
 /// The layer that answers preflights and marks answers; `None` if no other site may ask. Names that are no methods or
 /// headers are left out, as no browser sends them.

@@ -199,3 +199,12 @@ fn what_cannot_be_used_says_why() {
         ["zzz 1 <field_mismatch>", "bbb 1 <field_mismatch>", "aaa 1 <field_mismatch>", "_all_docs 1 <field_mismatch>"];
     assert_eq!(reasons(r#"{"selector":{"x":1},"sort":["y"]}"#), told.map(reason).to_vec());
 }
+
+#[test]
+fn no_index_of_conflicts_is_read() {
+    let of_conflicts = "con: _conflicts\n nco: n _conflicts\n n: n";
+    let told = chosen(of_conflicts, r#"{"selector":{"_conflicts":{"$exists":true}},"conflicts":true}"#);
+    assert!(told.starts_with("_all_docs"), "{told}");
+    let told = chosen(of_conflicts, r#"{"selector":{"n":1,"_conflicts":{"$exists":true}},"conflicts":true}"#);
+    assert!(told.starts_with("n "), "{told}");
+}
