@@ -7,4 +7,4 @@ engine="${1:-fjall}"
 shift || true
 cargo build --quiet --release --bins -p quorate-tests -p quorate-router -p quorate-shard-node
 exec target/release/cluster --nodes "${NODES:-3}" --shards "${SHARDS:-3}" --routers "${ROUTERS:-1}" --engine "$engine" \
-    -- target/release/bench --url '{urls}' "$@"
+    -- target/release/bench --url '{urls}' --pids '{pids}' "$@"

@@ -148,15 +148,7 @@ impl Process {
             let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
             line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
         });
-        let ticks = read("stat").and_then(|stat| {
-            let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-            Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
-        });
-        let hertz = rustix::param::clock_ticks_per_second().max(1);
-        Usage {
-            rss_peak_bytes: peak.unwrap_or(0) * 1024,
-            cpu: Duration::from_millis(ticks.unwrap_or(0) * 1000 / hertz),
-        }
+        Usage { rss_peak_bytes: peak.unwrap_or(0) * 1024, cpu: self.pid().and_then(cpu_of).unwrap_or_default() }
     }
 
     /// The path of its log.
@@ -174,6 +166,15 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Processor time that a process has used, all threads together; `None` if it is not there.
+pub fn cpu_of(pid: u32) -> Option<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Behind the program's name, which may hold anything.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    Some(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second().max(1)))
 }
 
 fn tail(path: &Path, bytes: u64) -> Result<String> {

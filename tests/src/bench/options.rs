@@ -45,6 +45,10 @@ pub struct Options {
     /// Threads of the load generator; more than one only where the servers have processors of their own.
     #[arg(long, default_value_t = 1)]
     pub threads: usize,
+    /// The servers' processes, if they run on this machine: the processor time of all of them and of the load generator
+    /// is told for each document or row.
+    #[arg(long, value_delimiter = ',')]
+    pub pids: Vec<u32>,
 }
 
 /// An operation.

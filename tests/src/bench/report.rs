@@ -30,6 +30,9 @@ pub struct Row {
     pub p999_us: u64,
     /// Longest.
     pub max_us: u64,
+    /// Processor time of the servers and the load generator for each document or row, in microseconds, where it can be
+    /// told.
+    pub cpu_us: Option<f64>,
     /// Requests that were not answered well.
     pub errors: u64,
     /// The last of these.
@@ -57,6 +60,7 @@ impl Row {
             p99_us: latencies.value_at_quantile(0.99),
             p999_us: latencies.value_at_quantile(0.999),
             max_us: latencies.max(),
+            cpu_us: None,
             errors,
             last_error,
         }
@@ -67,13 +71,13 @@ impl Row {
 pub fn table(row: Option<&Row>) -> String {
     let Some(row) = row else {
         return format!(
-            "{:<8} {:>5} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9} {:>7}",
-            "op", "conns", "per second", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "max ms", "errors"
+            "{:<8} {:>5} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7}",
+            "op", "conns", "per second", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "max ms", "CPU us", "errors"
         );
     };
     let ms = |us: u64| format!("{:.2}", us as f64 / 1000.0);
     let line = format!(
-        "{:<8} {:>5} {:>11.0} {:>9} {:>9} {:>9} {:>9} {:>9} {:>7}",
+        "{:<8} {:>5} {:>11.0} {:>9} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7}",
         row.op,
         row.connections,
         row.per_second,
@@ -82,6 +86,7 @@ pub fn table(row: Option<&Row>) -> String {
         ms(row.p99_us),
         ms(row.p999_us),
         ms(row.max_us),
+        row.cpu_us.map_or_else(|| "-".to_owned(), |us| format!("{us:.1}")),
         row.errors
     );
     match &row.last_error {

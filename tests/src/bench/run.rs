@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::target::{Target, Worker};
 use super::{Kind, Op, Options, Row};
 use crate::Result;
+use crate::process::cpu_of;
 
 /// Connections that write the documents for reads.
 const LOADERS: u64 = 16;
@@ -116,6 +117,7 @@ async fn measure(
     for number in 0..connections {
         workers.push(target.worker(row, number).await?);
     }
+    let cpu_before = cpu(&options.pids);
     let started = Instant::now();
     let until = started + Duration::from_secs_f64(options.seconds);
     let mut tasks = JoinSet::new();
@@ -133,7 +135,15 @@ async fn measure(
     let (gathered, ()) = futures::join!(gather, ticker);
     gathered?;
     let elapsed = started.elapsed();
-    Ok(Row::new(op, connections, elapsed, &total.histogram, total.items, total.errors, total.last_error))
+    let mut row = Row::new(op, connections, elapsed, &total.histogram, total.items, total.errors, total.last_error);
+    let used = cpu(&options.pids).saturating_sub(cpu_before);
+    row.cpu_us = (!options.pids.is_empty()).then(|| used.as_secs_f64() * 1e6 / total.items.max(1) as f64);
+    Ok(row)
+}
+
+/// Processor time of the servers and of this process.
+fn cpu(pids: &[u32]) -> Duration {
+    pids.iter().copied().chain([std::process::id()]).filter_map(cpu_of).sum()
 }
 
 async fn tick(bar: &ProgressBar, until: Instant) {

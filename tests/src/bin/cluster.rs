@@ -11,8 +11,8 @@ use harness::embedded::Embedded;
 use harness::layout::Layout;
 use harness::process::Process;
 
-/// Starts a cluster, runs a command with {urls} replaced by its routers' URLs and {folder} by the folder of its files,
-/// and prints what each process used.
+/// Starts a cluster, runs a command with {urls} replaced by its routers' URLs, {pids} by its processes and {folder} by
+/// the folder of its files, and prints what each process used.
 /// Without a command it runs until Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(name = "cluster")]
@@ -68,7 +68,8 @@ async fn run_embedded(options: &Options) -> Result<ExitCode> {
     };
     let url = format!("http://{}", embedded.address());
     eprintln!("embedded: {url}, files in {}", folder.path().display());
-    let code = command(options, &url, folder.path()).await?;
+    let pids = pids(embedded.process().pid());
+    let code = command(options, &url, &pids, folder.path()).await?;
     tell("embedded", embedded.process());
     Ok(code)
 }
@@ -98,21 +99,26 @@ async fn run_cluster(options: &Options) -> Result<ExitCode> {
     let urls: Vec<String> = cluster.routers().iter().map(|router| router.base().to_owned()).collect();
     let urls = urls.join(",");
     eprintln!("{:?}: {urls}, files in {}", cluster.layout(), cluster.folder().display());
-    let code = command(options, &urls, cluster.folder()).await?;
+    let pids = pids(cluster.names().iter().filter_map(|name| cluster.process(name).pid()));
+    let code = command(options, &urls, &pids, cluster.folder()).await?;
     for name in cluster.names() {
         tell(&name, cluster.process(&name));
     }
     Ok(code)
 }
 
+fn pids(pids: impl IntoIterator<Item = u32>) -> String {
+    pids.into_iter().map(|pid| pid.to_string()).collect::<Vec<_>>().join(",")
+}
+
 /// Runs the command to its end, or waits for Ctrl-C.
-async fn command(options: &Options, urls: &str, folder: &Path) -> Result<ExitCode> {
+async fn command(options: &Options, urls: &str, pids: &str, folder: &Path) -> Result<ExitCode> {
     let Some((program, args)) = options.command.split_first() else {
         tokio::signal::ctrl_c().await?;
         return Ok(ExitCode::SUCCESS);
     };
     let folder = folder.display().to_string();
-    let args = args.iter().map(|arg| arg.replace("{urls}", urls).replace("{folder}", &folder));
+    let args = args.iter().map(|arg| arg.replace("{urls}", urls).replace("{pids}", pids).replace("{folder}", &folder));
     let status = tokio::process::Command::new(program).args(args).kill_on_drop(true).status().await?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
