@@ -106,10 +106,10 @@ impl Cluster {
         let queues = |shard| {
             let reads = |consistency| {
                 let send = send_reads(members.clone(), shard, consistency, patience);
-                Queue::start(shard, READ_LANES, bytes_max, send, &tasks, &stop)
+                Queue::start(shard, READ_LANES, false, bytes_max, send, &tasks, &stop)
             };
             let send = send_writes(members.clone(), shard, patience);
-            let writes = Queue::start(shard, WRITE_LANES, bytes_max, send, &tasks, &stop);
+            let writes = Queue::start(shard, WRITE_LANES, true, bytes_max, send, &tasks, &stop);
             let (linearizable, eventual) = (reads(Consistency::Linearizable), reads(Consistency::Eventual));
             (shard, Queues { writes, linearizable, eventual })
         };

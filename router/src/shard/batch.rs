@@ -1,7 +1,8 @@
 //! Natural batching: one queue for each shard and kind of request.
 //!
 //! If fewer batches are under way than the queue has lanes, a request goes at once; what arrives meanwhile leaves together as
-//! the next batch. No timers: at rest nothing waits, and the busier the shard the larger its batches. Bounded in
+//! the next batch. At rest nothing waits, and the busier the shard the larger its batches; a queue that gathers holds a
+//! batch open a moment for those who were just answered (`gather`). Bounded in
 //! bytes; when full, [`Refusal::Overloaded`] at once. Answers come in the order of the batch; who has stopped waiting
 //! before its batch left is not sent at all.
 
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span};
 
+use super::gather::Gather;
 use crate::telemetry::request;
 
 /// Batches of writes under way at once. A batch costs a log entry, a sync and two messages on every replica, whatever
@@ -97,6 +99,7 @@ struct Shared<I, O> {
 
 struct State<I, O> {
     waiting: VecDeque<Job<I, O>>,
+    gather: Option<Gather>,
     /// Waiting and under way.
     bytes: usize,
     /// Nothing is sent any more.
@@ -145,12 +148,14 @@ impl<I: Weight + std::marker::Send + 'static, O: std::marker::Send + 'static> Qu
     pub fn start(
         shard: ShardId,
         lanes: usize,
+        gathers: bool,
         bytes_max: usize,
         send: Send<I, O>,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
-        let state = Mutex::new(State { waiting: VecDeque::new(), bytes: 0, closed: false });
+        let gather = gathers.then(Gather::new);
+        let state = Mutex::new(State { waiting: VecDeque::new(), gather, bytes: 0, closed: false });
         let shared = Arc::new(Shared {
             shard,
             bytes_max,
@@ -215,10 +220,17 @@ impl<I: Weight + std::marker::Send + 'static, O: std::marker::Send + 'static> Qu
         if state.bytes > 0 && state.bytes + bytes > self.shared.bytes_max {
             return Err(Refusal::Overloaded { shard: self.shared.shard });
         }
+        let since = Instant::now();
         state.bytes += bytes;
-        state.waiting.push_back(Job { items, bytes, since: Instant::now(), id, span, reply });
+        state.waiting.push_back(Job { items, bytes, since, id, span, reply });
+        if let Some(gather) = &mut state.gather {
+            gather.came(since);
+        }
+        let held = state.held(since).is_some();
         drop(state);
-        self.shared.filled.notify_one();
+        if !held {
+            self.shared.filled.notify_one();
+        }
         Ok(receiver)
     }
 
@@ -249,10 +261,15 @@ impl<I, O> Shared<I, O> {
     /// The next batch, as soon as there is one.
     async fn next(&self) -> Taken<I, O> {
         loop {
-            if let Some(taken) = self.lock().take() {
+            let (taken, held) = self.lock().next(Instant::now());
+            if let Some(taken) = taken {
                 return taken;
             }
-            self.filled.notified().await;
+            match held {
+                // Late or early, the next look decides.
+                Some(until) => _ = tokio::time::timeout_at(until, self.filled.notified()).await,
+                None => self.filled.notified().await,
+            }
             // The request that woke us is often the first of many whose tasks are ready to run: let those run before
             // the batch is closed. With nothing else to do this comes back within a microsecond or two.
             tokio::task::yield_now().await;
@@ -261,6 +278,18 @@ impl<I, O> Shared<I, O> {
 }
 
 impl<I, O> State<I, O> {
+    /// The next batch, or until when it is held open.
+    fn next(&mut self, now: Instant) -> (Option<Taken<I, O>>, Option<Instant>) {
+        match self.held(now) {
+            Some(until) => (None, Some(until)),
+            None => (self.take(), None),
+        }
+    }
+
+    fn held(&self, now: Instant) -> Option<Instant> {
+        self.gather.as_ref()?.holds(now, self.waiting.len())
+    }
+
     fn take(&mut self) -> Option<Taken<I, O>> {
         let expected = self.waiting.len().min(BATCH_LEN_MAX);
         let mut items = Vec::with_capacity(expected);
@@ -307,11 +336,19 @@ async fn lane<I, O>(shared: Arc<Shared<I, O>>, send: Send<I, O>) {
         let Taken { batch, replies, ids, span, bytes } = shared.next().await;
         let expected = batch.items.len();
         shared.batches.see(expected as u64);
+        let begun = Instant::now();
         let mut answer = request::within_any(ids, send(batch)).instrument(span).await;
         if answer.as_ref().is_ok_and(|answers| answers.len() != expected) {
             answer = Err(Refusal::UnknownOutcome { shard: shared.shard });
         }
-        shared.lock().bytes -= bytes;
+        let now = Instant::now();
+        let mut state = shared.lock();
+        state.bytes -= bytes;
+        let waiting = state.waiting.len();
+        if let Some(gather) = &mut state.gather {
+            gather.answered(now, now - begun, replies.len(), waiting);
+        }
+        drop(state);
         deliver(replies, answer);
     }
 }

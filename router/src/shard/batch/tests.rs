@@ -25,6 +25,10 @@ struct Fixture {
 
 /// A queue in front of a shard that takes 10 ms for each batch and refuses those that hold a 13.
 fn fixture(bytes_max: usize) -> Fixture {
+    started(READ_LANES, false, bytes_max)
+}
+
+fn started(lanes: usize, gathers: bool, bytes_max: usize) -> Fixture {
     let sent: Arc<Mutex<Vec<Vec<u32>>>> = Arc::default();
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let log = sent.clone();
@@ -37,7 +41,7 @@ fn fixture(bytes_max: usize) -> Fixture {
         }
         .boxed()
     });
-    let queue = Arc::new(Queue::start(ShardId(0), READ_LANES, bytes_max, send, &tasks, &stop));
+    let queue = Arc::new(Queue::start(ShardId(0), lanes, gathers, bytes_max, send, &tasks, &stop));
     Fixture { queue, sent, stop, tasks }
 }
 
@@ -77,6 +81,33 @@ async fn what_arrives_while_two_are_under_way_leaves_together() {
         assert_eq!(answer.expect("no panic"), Ok(n as u32));
     }
     assert_eq!(fixture.sent(), [vec![0], vec![1], vec![2, 3, 4, 5, 6]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_gathers_takes_those_along_who_were_just_answered() {
+    for (gathers, largest) in [(false, 2), (true, 4)] {
+        let fixture = started(1, gathers, 10_000);
+        let mut clients = Vec::new();
+        for client in 0..4 {
+            let queue = fixture.queue.clone();
+            clients.push(tokio::spawn(async move {
+                for n in 0..5 {
+                    assert_eq!(queue.one(Item(100 * client + n, 100)).await, Ok(100 * client + n));
+                    pause(1).await;
+                }
+            }));
+            if client == 1 {
+                // Two groups, left alone.
+                pause(2).await;
+            }
+        }
+        for client in join_all(clients).await {
+            client.expect("no panic");
+        }
+        let sent = fixture.sent();
+        assert_eq!(sent.concat().len(), 20);
+        assert_eq!(sent.iter().map(Vec::len).max(), Some(largest), "{sent:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
