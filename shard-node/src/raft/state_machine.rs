@@ -17,7 +17,7 @@ use crate::raft::shared::{Applied, DISK_FULL_PAUSE, Shared};
 use crate::raft::snapshot::{Builder, SnapshotData};
 use crate::raft::types::{Entry, LogId, SnapshotMeta, StorageError, StoredMembership, TypeConfig};
 use crate::storage::{self, Engine};
-use crate::store;
+use crate::store::{self, Known};
 
 /// Bytes of commands folded into one batch at most, its last entry excepted: bounds the memory of a replay.
 const BATCH_BYTES_MAX: usize = 8 << 20;
@@ -37,6 +37,9 @@ pub(crate) struct StateMachine {
     shared: Arc<Shared>,
     wake: Wake,
     builder: Builder,
+    /// From the batch before. Nobody else writes to the engine but sweeps, which delete what nobody looks at, and
+    /// snapshots, which are installed here.
+    known: Known,
 }
 
 /// What goes into the engine with each batch.
@@ -71,12 +74,12 @@ impl StateMachine {
         wake: Wake,
     ) -> Result<Self, storage::Error> {
         shared.set_applied(read_applied(engine.as_ref())?);
-        Ok(Self { engine, shared, wake, builder })
+        Ok(Self { engine, shared, wake, builder, known: Known::default() })
     }
 
     /// Folds `entries` with `bytes` of commands into the engine, in one batch unless they write much more than they say;
     /// waits while the disk is full.
-    async fn fold(&self, entries: Vec<Entry>, bytes: usize) -> Result<Vec<Vec<Outcome>>, StorageError> {
+    async fn fold(&mut self, entries: Vec<Entry>, bytes: usize) -> Result<Vec<Vec<Outcome>>, StorageError> {
         let Some(last) = entries.last().map(|entry| entry.log_id) else { return Ok(Vec::new()) };
         let entries = Arc::new(entries);
         let mut outcomes = Vec::with_capacity(entries.len());
@@ -85,9 +88,12 @@ impl StateMachine {
         while outcomes.len() < entries.len() {
             let (engine, entries, before) = (self.engine.clone(), entries.clone(), self.shared.applied());
             let (from, on_the_spot) = (outcomes.len(), quick && self.engine.is_quick());
-            let work = move || fold(engine.as_ref(), &entries[from..], before, on_the_spot);
+            // Lost if it fails: then the next batch looks again.
+            let known = std::mem::take(&mut self.known);
+            let work = move || fold(engine.as_ref(), &entries[from..], before, known, on_the_spot);
             match if on_the_spot { work() } else { run(self.engine.as_ref(), work).await } {
                 Ok(folded) => {
+                    self.known = folded.known;
                     self.shared.set_applied(folded.after);
                     (self.wake)(Some(&folded.changed));
                     // Nothing is written while the disk counts as full, so no write to the log would find out.
@@ -136,12 +142,13 @@ struct Folded {
     outcomes: Vec<Vec<Outcome>>,
     changed: Vec<DbUid>,
     after: Applied,
+    known: Known,
 }
 
 /// Folds as many of `entries` as one batch may hold, one at least. They go in together, or nothing does. With `quick`
 /// nothing is done if there is work of any length among them.
-fn fold(engine: &dyn Engine, entries: &[Entry], before: Applied, quick: bool) -> Result<Folded, Stop> {
-    let mut apply = store::Apply::new(engine);
+fn fold(engine: &dyn Engine, entries: &[Entry], before: Applied, known: Known, quick: bool) -> Result<Folded, Stop> {
+    let mut apply = store::Apply::knowing(engine, known);
     let mut after = before;
     let mut outcomes = Vec::with_capacity(entries.len());
     for entry in entries {
@@ -167,9 +174,9 @@ fn fold(engine: &dyn Engine, entries: &[Entry], before: Applied, quick: bool) ->
         outcomes.push(of_entry);
         after.log_id = Some(entry.log_id);
     }
-    let folded = apply.finish(encode_applied(&after));
+    let (folded, known) = apply.finish_knowing(encode_applied(&after));
     engine.apply(folded.batch)?;
-    Ok(Folded { outcomes, changed: folded.changed, after })
+    Ok(Folded { outcomes, changed: folded.changed, after, known })
 }
 
 /// Runs work on an engine: on a thread that may block for engines on disk, in place for the one in memory, whose
@@ -238,6 +245,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             let _alone = shared.gate.write().unwrap_or_else(std::sync::PoisonError::into_inner);
             snapshot.install(engine.as_ref(), encode_applied(&record))
         });
+        self.known = Known::default();
         installed.await.map_err(|error| {
             StorageError::from(StorageIOError::write_snapshot(Some(meta.signature()), AnyError::new(&error)))
         })?;
@@ -286,9 +294,9 @@ mod tests {
             entry(index, Op::Local(edit))
         };
         let entries: Vec<Entry> = (1..=6).map(write).collect();
-        let first = fold(engine.as_ref(), &entries, Applied::default(), false).expect("folded");
+        let first = fold(engine.as_ref(), &entries, Applied::default(), Known::default(), false).expect("folded");
         assert_eq!((first.outcomes.len(), first.after.log_id), (4, Some(entries[3].log_id)));
-        let rest = fold(engine.as_ref(), &entries[4..], first.after, false).expect("folded");
+        let rest = fold(engine.as_ref(), &entries[4..], first.after, first.known, false).expect("folded");
         assert_eq!((rest.outcomes.len(), rest.after.log_id), (2, Some(entries[5].log_id)));
     }
 
@@ -296,9 +304,9 @@ mod tests {
     fn indexes_are_not_made_on_the_spot() {
         let engine = storage::open(EngineKind::Memory, Path::new("nowhere"), 0).expect("an engine");
         let entries = [entry(1, Op::BuildIndexes { db: DbUid::DBS })];
-        assert!(matches!(fold(engine.as_ref(), &entries, Applied::default(), true), Err(Stop::Long)));
+        assert!(matches!(fold(engine.as_ref(), &entries, Applied::default(), Known::default(), true), Err(Stop::Long)));
         assert_eq!(read_applied(engine.as_ref()).expect("readable").log_id, None);
-        let folded = fold(engine.as_ref(), &entries, Applied::default(), false).expect("folded");
+        let folded = fold(engine.as_ref(), &entries, Applied::default(), Known::default(), false).expect("folded");
         assert_eq!(folded.outcomes, [[Outcome::Indexed { more: false }]]);
     }
 }

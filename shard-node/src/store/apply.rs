@@ -28,11 +28,22 @@ use crate::storage::{Batch, Error, Read};
 /// document is not known; more would make every checkpoint larger.
 const LOCAL_REQUESTS_MAX: usize = 8;
 
+/// Databases known of at the end of a batch. With more of them all are forgotten, so that memory does not grow with the
+/// number of databases.
+const KNOWN_DBS_MAX: usize = 256;
+
 /// Folds commands into one batch. Nothing is written: the caller applies the batch.
 pub struct Apply<'a> {
     reader: &'a dyn Read,
     overlay: Overlay<'a>,
-    /// What is known of the databases met so far; written once when the batch is finished.
+    known: Known,
+}
+
+/// What is known of the store without looking, from one batch to the next: good as long as every batch is applied and
+/// nothing else changes what stands in it. Without it each batch would look up the same few records again.
+#[derive(Default)]
+pub struct Known {
+    /// The databases met so far; written once when a batch is finished.
     dbs: BTreeMap<DbUid, Db>,
     /// Loaded at the first document.
     slots: Option<Slots>,
@@ -58,7 +69,12 @@ pub struct Folded {
 impl<'a> Apply<'a> {
     /// Begins a batch on top of what `reader` has. Nothing else may be applied until this batch is.
     pub fn new(reader: &'a dyn Read) -> Self {
-        Self { reader, overlay: Overlay::new(reader), dbs: BTreeMap::new(), slots: None }
+        Self::knowing(reader, Known::default())
+    }
+
+    /// The same with what is known from the batch before, which `reader` has.
+    pub fn knowing(reader: &'a dyn Read, known: Known) -> Self {
+        Self { reader, overlay: Overlay::new(reader), known }
     }
 
     /// Folds in one command of the log entry at `index`.
@@ -84,24 +100,33 @@ impl<'a> Apply<'a> {
 
     /// Ends the batch. `applied` is kept with it and comes back from [`applied`](super::applied).
     pub fn finish(self, applied: Bytes) -> Folded {
-        let Self { mut overlay, dbs, .. } = self;
+        self.finish_knowing(applied).0
+    }
+
+    /// The same, and what is known for the next batch, once this one is applied.
+    pub fn finish_knowing(self, applied: Bytes) -> (Folded, Known) {
+        let Self { mut overlay, mut known, .. } = self;
         overlay.put(Key::Applied.encode(), applied);
-        for (uid, db) in &dbs {
-            let indexes = db.indexes.as_ref().filter(|indexes| indexes.is_changed() && !db.dropped);
-            if let Some(indexes) = indexes {
+        let mut changed = Vec::new();
+        for (uid, db) in &mut known.dbs {
+            let indexes_changed = db.indexes.as_mut().is_some_and(indexes::Indexes::take_changed);
+            if let Some(indexes) = db.indexes.as_ref().filter(|_| indexes_changed && !db.dropped) {
                 overlay.put(Key::Indexes(*uid).encode(), record::encode(indexes.known()));
             }
-        }
-        let changed = dbs.into_iter().filter(|(_, db)| db.changed).map(|(uid, db)| {
-            if db.dropped {
-                overlay.forget(&keys::whole_db(uid));
-            } else {
-                overlay.put(Key::Counters(uid).encode(), record::encode(&db.counters));
+            if !std::mem::take(&mut db.changed) {
+                continue;
             }
-            uid
-        });
-        let changed = changed.collect();
-        Folded { batch: overlay.into_batch(), changed }
+            changed.push(*uid);
+            if db.dropped {
+                overlay.forget(&keys::whole_db(*uid));
+            } else {
+                overlay.put(Key::Counters(*uid).encode(), record::encode(&db.counters));
+            }
+        }
+        if known.dbs.len() > KNOWN_DBS_MAX {
+            known.dbs.clear();
+        }
+        (Folded { batch: overlay.into_batch(), changed }, known)
     }
 
     fn document(
@@ -271,7 +296,7 @@ impl<'a> Apply<'a> {
             return Ok(Outcome::NotOwner { version: known.version });
         }
         self.overlay.put(slots_key(), record::encode(&new));
-        self.slots = Some(new);
+        self.known.slots = Some(new);
         Ok(Outcome::Done)
     }
 
@@ -289,7 +314,7 @@ impl<'a> Apply<'a> {
     }
 
     fn db(&mut self, uid: DbUid) -> Result<&mut Db, Error> {
-        match self.dbs.entry(uid) {
+        match self.known.dbs.entry(uid) {
             std::collections::btree_map::Entry::Occupied(known) => Ok(known.into_mut()),
             std::collections::btree_map::Entry::Vacant(vacant) => {
                 let (counters, dropped) = (counters(self.reader, uid)?, is_dropped(self.reader, uid)?);
@@ -306,7 +331,7 @@ impl<'a> Apply<'a> {
     }
 
     fn slots(&mut self) -> Result<&Slots, Error> {
-        match &mut self.slots {
+        match &mut self.known.slots {
             Some(known) => Ok(known),
             unknown => Ok(unknown.insert(slots(self.reader)?)),
         }

@@ -30,7 +30,7 @@ use common::mango::kept::ShardIndexes;
 use common::query::DbCounters;
 
 use crate::storage::{Error, Pairs, Read};
-pub use apply::{Apply, Folded};
+pub use apply::{Apply, Folded, Known};
 pub use changes::{Filter, changes, filtered};
 use keys::{Key, Span};
 pub use read::read;

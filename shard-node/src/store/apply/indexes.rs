@@ -36,8 +36,9 @@ impl Indexes {
         &self.known
     }
 
-    pub(super) fn is_changed(&self) -> bool {
-        self.changed
+    /// Whether they changed since this was last asked.
+    pub(super) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     /// Changes what is known, by what says whether it did.

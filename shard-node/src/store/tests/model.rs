@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use proptest::sample::Index as Pick;
 
 use crate::storage::Error;
-use crate::store::apply::{Apply, Folded};
+use crate::store::apply::{Apply, Folded, Known};
 use crate::store::testing::{Map, address, command, db, edit, graft, id, local};
 use crate::store::{changes, read, snapshot, sweep};
 
@@ -413,7 +413,8 @@ proptest! {
             expected.push(model.apply(&command));
             commands.push(command);
         }
-        // Two replicas that cut the same log into different batches, one of them sweeping in between.
+        // Two replicas that cut the same log into different batches; one of them sweeps in between, and knows from batch to
+        // batch what the other looks up.
         let (mut one, mut other) = (Map::owning_all(), Map::owning_all());
         let outcomes = fold(&mut one, &commands, |n| cuts[n].0, false)?;
         prop_assert_eq!(&outcomes, &expected);
@@ -436,21 +437,23 @@ fn fold(
     store: &mut Map,
     commands: &[Command],
     cut: impl Fn(usize) -> bool,
-    sweeping: bool,
+    knowing_and_sweeping: bool,
 ) -> Result<Vec<Outcome>, TestCaseError> {
     let mut outcomes = Vec::new();
     let mut rest = commands;
+    let mut known = Known::default();
     while !rest.is_empty() {
         let done = outcomes.len();
         let end = (0..rest.len()).find(|n| cut(done + n)).map_or(rest.len(), |n| n + 1);
-        let mut apply = Apply::new(store);
+        let mut apply = Apply::knowing(store, std::mem::take(&mut known));
         for (n, command) in rest[..end].iter().enumerate() {
             outcomes.push(apply.command(Index((done + n) as u64), command).expect("a sound store"));
         }
-        let Folded { batch, .. } = apply.finish(outcomes.len().to_string().into());
+        let (Folded { batch, .. }, after) = apply.finish_knowing(outcomes.len().to_string().into());
         prop_assert!(batch.changes.is_sorted_by(|a, b| a.0 < b.0));
         store.apply(batch);
-        if sweeping {
+        if knowing_and_sweeping {
+            known = after;
             let batch = sweep(store, 2).expect("a sound store");
             store.apply(batch);
         }
