@@ -173,6 +173,10 @@ impl DbUid {
     pub const USERS: DbUid = DbUid(uuid::Uuid::from_u128(2));
     /// `_shards`: the shard map.
     pub const SHARDS: DbUid = DbUid(uuid::Uuid::from_u128(3));
+    /// `_replicator`: one document per replication that somebody wants.
+    pub const REPLICATOR: DbUid = DbUid(uuid::Uuid::from_u128(4));
+    /// Which router runs which replication, and how far it is. Shown to nobody as such.
+    pub const JOBS: DbUid = DbUid(uuid::Uuid::from_u128(5));
 
     /// The document of [`DbUid::SHARDS`] with the key that signs sessions: shown to nobody, admins included.
     pub const SESSION_KEY: &'static str = "session-key";

@@ -12,6 +12,7 @@ use crate::metrics::Metrics;
 use crate::ops::Ops;
 use crate::ops::compact::Compactions;
 use crate::ops::indexes::Indexes;
+use crate::replicator::Replicator;
 
 /// One router's state behind its HTTP API.
 pub struct App {
@@ -25,6 +26,8 @@ pub struct App {
     pub metrics: Metrics,
     /// The databases being compacted.
     pub compactions: Compactions,
+    /// The replications.
+    pub replicator: Replicator,
 }
 
 impl App {
@@ -35,7 +38,9 @@ impl App {
             Quorum::One => Consistency::Eventual,
             Quorum::Majority | Quorum::All => Consistency::Linearizable,
         };
+        let replicator = Replicator::new(config.replicator.clone(), cluster.clone(), catalog.clone());
         let ops = Ops { cluster, catalog, default_consistency, indexes: Indexes::default() };
-        Ok(Arc::new(Self { ops, auth, config, metrics: Metrics::new(), compactions: Compactions::default() }))
+        let (metrics, compactions) = (Metrics::new(), Compactions::default());
+        Ok(Arc::new(Self { ops, auth, config, metrics, compactions, replicator }))
     }
 }

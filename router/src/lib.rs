@@ -11,6 +11,7 @@ pub mod feed;
 pub mod http;
 pub mod metrics;
 pub mod ops;
+pub mod replicator;
 pub mod run;
 pub mod serve;
 pub mod shard;

@@ -18,6 +18,7 @@ use crate::cli::{Cli, DATA};
 use crate::cluster::Cluster;
 use crate::cluster::catalog::{Catalog, Clock};
 use crate::embedded::{self, Embedded, Layout};
+use crate::replicator::HttpWire;
 use crate::serve::serve;
 use crate::shard::http::{HttpTransport, tcp_connector};
 use crate::shard::transport::Transport;
@@ -46,6 +47,9 @@ pub enum Error {
     /// The system gives no threads.
     #[error("threads: {0}")]
     Threads(io::Error),
+    /// The replicator's way to other servers cannot be set up.
+    #[error("{0}")]
+    Replicator(io::Error),
     /// Signals cannot be received.
     #[error("signals: {0}")]
     Signals(io::Error),
@@ -125,6 +129,10 @@ async fn route(
     let cluster = Cluster::start(&config, transports, &config.shard);
     let catalog = Catalog::start(cluster.clone(), system_clock());
     let app = App::new(cluster.clone(), catalog, config.clone())?;
+    let wire = HttpWire::new(&config.replicator).map_err(Error::Replicator)?;
+    let replicator = app.replicator.clone();
+    let routes = crate::http::routes(app);
+    replicator.start(crate::http::service(&routes), Arc::new(wire));
     greet(&listener, &config, place);
     // An answer is often smaller than a segment; waiting to fill one would add 40 ms.
     let listener = listener.tap_io(|stream| {
@@ -132,7 +140,8 @@ async fn route(
             tracing::debug!(%error, "TCP_NODELAY");
         }
     });
-    serve(listener, crate::http::routes(app), &config.limits, stop).await;
+    serve(listener, routes, &config.limits, stop).await;
+    replicator.stop().await;
     cluster.stop().await;
     tracing::info!("stopped");
     Ok(())

@@ -22,6 +22,7 @@ pub mod scenario;
 pub mod shards;
 pub mod silence;
 pub mod sim;
+pub mod sync;
 
 /// What goes wrong in a harness is told to a person; nobody branches on it.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;

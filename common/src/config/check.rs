@@ -25,6 +25,7 @@ impl Config {
     /// Checks what a single field's type cannot say. Errors name the setting and what would be right.
     pub fn check(&self, deployment: Deployment) -> Result<(), Error> {
         let result = self.check_replication().and_then(|()| self.check_limits()).and_then(|()| self.check_auth());
+        let result = result.and_then(|()| self.check_replicator());
         let result = result.and_then(|()| match deployment {
             Deployment::Embedded if self.node.is_empty() && self.shard.is_empty() => Ok(()),
             Deployment::Embedded => Err("[[node]] and [[shard]] belong to a cluster: start with --cluster".to_owned()),

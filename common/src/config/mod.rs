@@ -5,6 +5,7 @@
 mod auth;
 mod check;
 mod load;
+mod replicator;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub use auth::{
 };
 pub use check::{Deployment, is_loopback};
 pub use load::{ConfiguredAdmin, Error, OPERATOR_PASSWORD};
+pub use replicator::Replicator;
 
 /// All settings of a process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +48,8 @@ pub struct Config {
     pub jwt: Vec<JwtKey>,
     /// What scripts of other sites may do.
     pub cors: Cors,
+    /// Replications with other servers, and between databases of this one.
+    pub replicator: Replicator,
     /// Bounds on what clients may send.
     pub limits: Limits,
     /// The process itself.
@@ -220,6 +224,7 @@ impl Default for Config {
             auth: Auth::default(),
             jwt: Vec::new(),
             cors: Cors::default(),
+            replicator: Replicator::default(),
             limits: Limits::default(),
             process: Process::default(),
             log: Log::default(),

@@ -6,6 +6,7 @@
 //! costs no run of Argon2. Who may do what is in `rules`.
 
 mod accounts;
+mod acting;
 mod basic;
 mod cookie;
 mod hashing;
@@ -25,6 +26,7 @@ use common::secret::{Cost, PasswordHash};
 use http::{HeaderMap, HeaderValue, header};
 
 pub use accounts::ID_PREFIX;
+pub use acting::Acting;
 pub use host::{Foreign, require_loopback};
 pub use user::{Handler, User};
 

@@ -53,7 +53,7 @@ pub enum Class {
     Purging,
     /// A user's document in `_users`.
     UserDocument,
-    /// Everything else in `_users`.
+    /// Everything else in `_users`, and everything in `_replicator`.
     Users,
 }
 

@@ -36,7 +36,7 @@ const BATCH_LEN: usize = 1_000;
 /// More than any tree has: nothing of what was saved is forgotten while it is loaded.
 const REVS_LIMIT: u32 = u32::MAX;
 /// Always there, with settings that cannot be changed.
-const USERS: &str = "_users";
+const STANDING: [&str; 2] = ["_replicator", "_users"];
 
 /// What to restore.
 #[derive(Debug, Clone)]
@@ -64,8 +64,8 @@ impl Target<'_> {
         format!("/{}{part}", utf8_percent_encode(self.name.as_str(), NON_ALPHANUMERIC))
     }
 
-    fn is_users(&self) -> bool {
-        self.name.as_str() == USERS
+    fn is_standing(&self) -> bool {
+        STANDING.contains(&self.name.as_str())
     }
 }
 
@@ -106,8 +106,9 @@ async fn checked(from: PathBuf, progress: Progress) -> Result<Manifest, Error> {
 
 fn targets<'m>(manifest: &'m Manifest, wanted: &Wanted) -> Result<Vec<Target<'m>>, Error> {
     let Some(name) = &wanted.database else {
-        // `_users` without documents is the same everywhere.
-        let all = manifest.databases.iter().filter(|saved| saved.database.name.as_str() != USERS || !is_empty(saved));
+        // Without documents they are the same everywhere.
+        let stands = |saved: &Saved| STANDING.contains(&saved.database.name.as_str());
+        let all = manifest.databases.iter().filter(|saved| !stands(saved) || !is_empty(saved));
         return Ok(all.map(|saved| Target { saved, name: saved.database.name.clone() }).collect());
     };
     let saved = manifest.databases.iter().find(|saved| saved.database.name == *name);
@@ -129,7 +130,7 @@ async fn check(
 ) -> Result<(), Error> {
     for target in targets {
         let Some(there) = catalog.databases.iter().find(|database| database.name == target.name) else { continue };
-        if target.is_users() && there.documents == 0 {
+        if target.is_standing() && there.documents == 0 {
             continue;
         }
         let name = &target.name;
@@ -156,7 +157,7 @@ async fn mark(server: &Server, target: &Target<'_>) -> Result<Option<Uuid>, Erro
 }
 
 async fn prepare(server: &Server, target: &Target<'_>, backup: Uuid) -> Result<(), Error> {
-    if !target.is_users() {
+    if !target.is_standing() {
         let query = if target.saved.database.partitioned { "?partitioned=true" } else { "" };
         match put(server, &target.path(query), Bytes::new()).await {
             // Made by a first try whose answer was lost, or by the restore that is being continued.
@@ -165,7 +166,7 @@ async fn prepare(server: &Server, target: &Target<'_>, backup: Uuid) -> Result<(
         }
     }
     put(server, &target.path(&format!("/{RESTORE_MARK}")), json!({ "backup": backup }).to_string()).await?;
-    if !target.is_users() {
+    if !target.is_standing() {
         put(server, &target.path("/_revs_limit"), REVS_LIMIT.to_string()).await?;
     }
     Ok(())
@@ -173,7 +174,7 @@ async fn prepare(server: &Server, target: &Target<'_>, backup: Uuid) -> Result<(
 
 /// Gives a database the settings it had.
 async fn settle(server: &Server, target: &Target<'_>) -> Result<(), Error> {
-    if target.is_users() {
+    if target.is_standing() {
         return Ok(());
     }
     let database = &target.saved.database;

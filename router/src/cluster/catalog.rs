@@ -58,7 +58,8 @@ struct Inner {
     read: AtomicBool,
     session_key: OnceCell<Secret>,
     freshness: Freshness,
-    users: Arc<DbEntry>,
+    /// The databases that are always there.
+    standing: [Arc<DbEntry>; 2],
 }
 
 /// The entries kept. `changes` grows with each piece of news, so that an entry read before it is not kept after it.
@@ -102,7 +103,7 @@ pub enum CatalogError {
 impl Catalog {
     /// The catalog of `cluster`. Follows its feed, and sees to the shard map, until the cluster is stopped.
     pub fn start(cluster: Cluster, clock: Clock) -> Self {
-        let users = Arc::new(record::users());
+        let standing = record::standing().map(Arc::new);
         let inner = Inner {
             cluster,
             clock,
@@ -111,7 +112,7 @@ impl Catalog {
             read: AtomicBool::new(false),
             session_key: OnceCell::new(),
             freshness: Freshness::default(),
-            users,
+            standing,
         };
         let catalog = Self { inner: Arc::new(inner) };
         catalog.inner.cluster.spawn(settle_and_follow(catalog.clone()));
@@ -125,8 +126,8 @@ impl Catalog {
 
     /// The database of that name. Known ones cost nothing; for others shard 0 is asked.
     pub async fn db(&self, name: &DbName) -> Result<Arc<DbEntry>, CatalogError> {
-        if name == &self.inner.users.name {
-            return Ok(self.inner.users.clone());
+        if let Some(entry) = self.standing(name) {
+            return Ok(entry.clone());
         }
         let changes = {
             let known = self.known();
@@ -163,7 +164,7 @@ impl Catalog {
 
     /// Makes a database.
     pub async fn create(&self, name: &DbName, partitioned: bool) -> Result<Arc<DbEntry>, CatalogError> {
-        if name == &self.inner.users.name {
+        if self.standing(name).is_some() {
             return Err(CatalogError::Exists);
         }
         let record = DbRecord::new(DbUid(Uuid::new_v4()), partitioned, (self.inner.clock)());
@@ -199,7 +200,7 @@ impl Catalog {
 
     /// All databases, sorted, and how old the list may be in milliseconds.
     pub async fn all(&self, consistency: Consistency) -> Result<(Vec<DbName>, u64), CatalogError> {
-        let mut names = vec![self.inner.users.name.clone()];
+        let mut names: Vec<DbName> = self.inner.standing.iter().map(|entry| entry.name.clone()).collect();
         let (mut after, mut oldest_ms): (Option<DocId>, u64) = (None, 0);
         loop {
             let (page, lag_ms) = self.dbs().page(after.as_ref(), consistency).await?;
@@ -221,7 +222,7 @@ impl Catalog {
 
     /// What is known of all databases, sorted by name; every change acknowledged before is in it.
     pub async fn entries(&self) -> Result<Vec<DbEntry>, CatalogError> {
-        let mut entries = vec![self.inner.users.as_ref().clone()];
+        let mut entries: Vec<DbEntry> = self.inner.standing.iter().map(|entry| entry.as_ref().clone()).collect();
         let mut after: Option<DocId> = None;
         loop {
             let (page, _) = self.dbs().page(after.as_ref(), Consistency::Linearizable).await?;
@@ -271,7 +272,7 @@ impl Catalog {
     /// The database of that name, to decide who may come in: what is known of it must have been confirmed within
     /// `follow::FRESH_FOR`, else shard 0 is asked.
     pub async fn db_confirmed(&self, name: &DbName) -> Result<Arc<DbEntry>, CatalogError> {
-        if self.inner.freshness.is_fresh() || name == &self.inner.users.name {
+        if self.inner.freshness.is_fresh() || self.standing(name).is_some() {
             return self.db(name).await;
         }
         let stored = self.stored(name, Consistency::Linearizable).await?;
@@ -356,6 +357,11 @@ impl Catalog {
         let Some(stored) = self.dbs().get(&id, consistency).await? else { return Ok(None) };
         let record = decode(&id, &stored.json)?;
         Ok(Some((stored, record)))
+    }
+
+    /// The database of that name that is always there.
+    fn standing(&self, name: &DbName) -> Option<&Arc<DbEntry>> {
+        self.inner.standing.iter().find(|entry| &entry.name == name)
     }
 
     fn dbs(&self) -> SystemDb<'_> {

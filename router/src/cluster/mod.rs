@@ -11,7 +11,7 @@ pub(crate) mod follow;
 mod members;
 mod probe;
 mod slots;
-mod system;
+pub(crate) mod system;
 #[cfg(test)]
 mod tests;
 mod watch;

@@ -24,20 +24,20 @@ const PAGE_ROWS: u32 = 1000;
 
 /// One of the catalog's databases.
 #[derive(Clone, Copy)]
-pub(super) struct SystemDb<'a> {
-    pub(super) cluster: &'a Cluster,
-    pub(super) db: DbUid,
+pub(crate) struct SystemDb<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) db: DbUid,
 }
 
 /// A document of the catalog that is there.
-pub(super) struct Stored {
-    pub(super) rev: Rev,
-    pub(super) json: Bytes,
+pub(crate) struct Stored {
+    pub(crate) rev: Rev,
+    pub(crate) json: Bytes,
 }
 
 impl SystemDb<'_> {
     /// The document, unless it is not there (any more).
-    pub(super) async fn get(&self, id: &DocId, consistency: Consistency) -> Result<Option<Stored>, Refusal> {
+    pub(crate) async fn get(&self, id: &DocId, consistency: Consistency) -> Result<Option<Stored>, Refusal> {
         let query = Query::Doc { db: self.db, id: id.clone(), revs: Revs::Winner, tree: false };
         let (answer, _) = self.cluster.read(CATALOG_SHARD, consistency, query).await?;
         let Answer::Doc(doc) = answer else { return Err(mismatched()) };
@@ -46,7 +46,7 @@ impl SystemDb<'_> {
     }
 
     /// Writes the document over `parent` (`None` creates it); the new revision, or `None` if somebody else was first.
-    pub(super) async fn put<T: Serialize>(
+    pub(crate) async fn put<T: Serialize>(
         &self,
         id: &DocId,
         parent: Option<Rev>,
@@ -58,7 +58,7 @@ impl SystemDb<'_> {
     }
 
     /// Deletes the document at `parent`; whether this did it.
-    pub(super) async fn delete(&self, id: &DocId, parent: Rev) -> Result<bool, Refusal> {
+    pub(crate) async fn delete(&self, id: &DocId, parent: Rev) -> Result<bool, Refusal> {
         let written = self.edit(id, Some(parent), EditKind::Delete, Bytes::from_static(b"{}")).await?;
         Ok(written.is_some())
     }
@@ -80,7 +80,7 @@ impl SystemDb<'_> {
     }
 
     /// Documents behind `after`, sorted by id, as many as a page holds, and how old they may be in milliseconds.
-    pub(super) async fn page(
+    pub(crate) async fn page(
         &self,
         after: Option<&DocId>,
         consistency: Consistency,

@@ -69,8 +69,12 @@ async fn databases_are_made_once_and_removed_for_all_routers() {
     let made = first.create(&name("a"), false).await.expect("made");
     assert_eq!(second.create(&name("a"), false).await.err(), Some(CatalogError::Exists));
     assert_eq!(second.db(&name("a")).await.expect("there").uid, made.uid);
-    first.create(&name("_replicator"), false).await.expect("made");
-    assert_eq!(second.all(Consistency::Linearizable).await, Ok((["_replicator", "_users", "a"].map(name).to_vec(), 0)));
+    assert_eq!(first.create(&name("_replicator"), false).await.err(), Some(CatalogError::Exists), "it is always there");
+    first.create(&name("_global_changes"), false).await.expect("made");
+    assert_eq!(
+        second.all(Consistency::Linearizable).await,
+        Ok((["_global_changes", "_replicator", "_users", "a"].map(name).to_vec(), 0))
+    );
     assert_eq!(first.cluster_uuid().await, second.cluster_uuid().await);
 
     assert!(matches!(put(&fixture.cluster, &made, "x", 1).await, Outcome::Written { .. }));

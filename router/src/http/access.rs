@@ -14,11 +14,13 @@ use super::standing::Standing;
 use super::target::{Part, Server, Target};
 use crate::app::App;
 use crate::auth::rules::{Class, Level, Verdict, decide};
-use crate::auth::{ID_PREFIX, User, require_loopback};
+use crate::auth::{Acting, ID_PREFIX, Identity, User, require_loopback};
 use crate::cluster::catalog::CatalogError;
 
 /// The database of users, which has rules of its own.
 pub(super) const USERS: &str = "_users";
+/// The database of replications that are wanted: for server admins, since it holds credentials.
+pub(super) const REPLICATOR: &str = "_replicator";
 
 /// Somebody who was let in.
 pub(super) struct Admitted {
@@ -33,14 +35,18 @@ pub(super) struct Admitted {
 
 /// Tells who is asking, if they may ask for this.
 pub(super) async fn admit(app: &Arc<App>, target: &Target, parts: &Parts) -> Result<Admitted, Error> {
-    if !app.auth.is_closed() {
+    let acting = parts.extensions.get::<Acting>();
+    if !app.auth.is_closed() && acting.is_none() {
         require_loopback(parts)?;
     }
     let class = class_of(target);
     if class == Class::Liveness {
         return Ok(Admitted { user: User::anonymous(), level: Level::Anonymous, renewal: None, standing: None });
     }
-    let identity = app.auth.identify(&parts.headers).await?;
+    let identity = match acting {
+        Some(acting) => Identity { user: app.auth.acting(acting).await?, renewal: None },
+        None => app.auth.identify(&parts.headers).await?,
+    };
     let level = match level(app, &identity.user, class, target).await {
         // What is not there has no members: what only they may do is told to be missing.
         Err(error) => match decide(class, &parts.method, identity.user.level()) {
@@ -97,6 +103,7 @@ pub(super) fn class_of(target: &Target) -> Class {
     match target {
         Target::Server(server) => class_of_server(*server),
         Target::Doc(db, id) if db.as_str() == USERS => class_of_user_document(id),
+        Target::Doc(db, _) if db.as_str() == REPLICATOR => Class::Users,
         Target::Db(db)
         | Target::Part(db, _)
         | Target::Local(db, _)
@@ -106,7 +113,7 @@ pub(super) fn class_of(target: &Target) -> Class {
         | Target::Index(db, ..)
         | Target::Partition(db, ..)
         | Target::ShardOf(db, _)
-            if db.as_str() == USERS =>
+            if matches!(db.as_str(), USERS | REPLICATOR) =>
         {
             Class::Users
         }
@@ -116,6 +123,7 @@ pub(super) fn class_of(target: &Target) -> Class {
         Target::Doc(..) | Target::Attachment(..) | Target::Local(..) | Target::ShardOf(..) => Class::Contents,
         Target::BadDoc(..) | Target::BadLocal(..) | Target::Partition(..) => Class::Contents,
         Target::Dashboard(_) => Class::Liveness,
+        Target::Scheduled(_) => Class::Server,
         Target::Index(..) => Class::Design,
         Target::BadDb(_) | Target::Refused(_) => Class::Commons,
     }
@@ -129,11 +137,13 @@ fn class_of_server(server: Server) -> Class {
     match server {
         Server::Up | Server::Ready => Class::Liveness,
         Server::Root | Server::Session | Server::OpenApi => Class::Door,
-        Server::Uuids => Class::Commons,
+        // Whoever has a name replicates what they may read to where they may write.
+        Server::Uuids | Server::Replicate => Class::Commons,
         Server::AllDbs | Server::DbsInfo | Server::DbUpdates => Class::Server,
         Server::Metrics | Server::Membership | Server::ActiveTasks => Class::Server,
         Server::ReplicationState | Server::ReplicationPromote | Server::ReplicationDrain => Class::Server,
         Server::ReplicationWal => Class::Server,
+        Server::SchedulerJobs | Server::SchedulerDocs => Class::Server,
         Server::BackupCatalog | Server::BackupExport | Server::BackupLoad => Class::Server,
     }
 }
@@ -168,7 +178,8 @@ impl Target {
             | Target::Index(db, ..)
             | Target::Partition(db, ..)
             | Target::ShardOf(db, _) => Some(db),
-            Target::Server(_) | Target::Dashboard(_) | Target::BadDb(_) | Target::Refused(_) => None,
+            Target::Server(_) | Target::Dashboard(_) | Target::BadDb(_) => None,
+            Target::Scheduled(_) | Target::Refused(_) => None,
         }
     }
 }
@@ -219,6 +230,18 @@ mod tests {
             ("/db/_sync_shards", Class::Server),
             ("/_users", Class::Users),
             ("/_users/_all_docs", Class::Users),
+            ("/_replicate", Class::Commons),
+            ("/_scheduler/jobs", Class::Server),
+            ("/_scheduler/jobs/x", Class::Server),
+            ("/_scheduler/docs/_replicator/x", Class::Server),
+            ("/_replicator", Class::Users),
+            ("/_replicator/x", Class::Users),
+            ("/_replicator/_all_docs", Class::Users),
+            ("/_replicator/_local/x", Class::Users),
+            ("/_replicator/org.couchdb.user:jan", Class::Users),
+            ("/_replicator/_security", Class::Users),
+            ("/_replicator/_design/d", Class::Users),
+            ("/_replicator/_partition/p", Class::Users),
             ("/_users/_security", Class::Users),
             ("/_users/_bulk_docs", Class::Users),
             ("/_users/_local/x", Class::Users),

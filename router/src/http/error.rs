@@ -12,7 +12,9 @@ use super::render::json;
 use crate::auth::rules::Verdict;
 use crate::auth::{Denied, Foreign};
 use crate::cluster::Unready;
+use crate::cluster::catalog::CatalogError;
 use crate::ops;
+use crate::replicator::{self, Refused};
 
 /// Why a request was not answered with what it asked for.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +79,9 @@ pub(crate) enum Error {
     /// This router cannot serve all shards.
     #[error(transparent)]
     Unready(Unready),
+    /// A replication was not begun, or failed.
+    #[error(transparent)]
+    Replication(#[from] Refused),
     /// A bug of ours.
     #[error("{0}")]
     Internal(&'static str),
@@ -148,6 +153,7 @@ impl Error {
             Error::Unready(unready) => {
                 Line::of_shard(StatusCode::SERVICE_UNAVAILABLE, "not_ready", unready.shard()).soon()
             }
+            Error::Replication(refused) => line_of_replication(refused),
             Error::Internal(_) => Line::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_server_error"),
         }
     }
@@ -200,6 +206,41 @@ fn line_of(error: &ops::Error) -> Line {
         ops::Error::Bad(_) => Line::new(StatusCode::BAD_REQUEST, "bad_request"),
         ops::Error::Refused(refusal) => line_of_refusal(refusal),
     }
+}
+
+fn line_of_replication(refused: &Refused) -> Line {
+    let status = match refused {
+        Refused::Bad(_) => StatusCode::BAD_REQUEST,
+        Refused::NotAllowed(_) | Refused::NotOwner => StatusCode::FORBIDDEN,
+        Refused::NotFound => StatusCode::NOT_FOUND,
+        Refused::TooMany => return Line::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests").soon(),
+        Refused::NotStarted => return Line::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready").soon(),
+        Refused::Catalog(CatalogError::Refused(refusal)) | Refused::Shard(refusal) => return line_of_refusal(refusal),
+        // Of the cluster as a whole, not of a database: neither can be.
+        Refused::Catalog(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        Refused::Failed(error) => return line_of_failure(error),
+    };
+    let name = match status {
+        StatusCode::BAD_REQUEST => "bad_request",
+        StatusCode::FORBIDDEN => "forbidden",
+        StatusCode::NOT_FOUND => "not_found",
+        _ => "internal_server_error",
+    };
+    Line::new(status, name)
+}
+
+/// What a replication that ran ended with: ours is the gateway.
+fn line_of_failure(error: &replicator::Error) -> Line {
+    let status = match error {
+        replicator::Error::NoDatabase(_) => StatusCode::NOT_FOUND,
+        replicator::Error::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+        replicator::Error::Forbidden(_) => StatusCode::FORBIDDEN,
+        replicator::Error::Refused { status: 501, .. } => StatusCode::NOT_IMPLEMENTED,
+        replicator::Error::Refused { .. } | replicator::Error::Malformed(..) => StatusCode::BAD_GATEWAY,
+        replicator::Error::Unavailable(_) => return Line::new(StatusCode::SERVICE_UNAVAILABLE, error.name()).soon(),
+        replicator::Error::Overtaken(_) => StatusCode::CONFLICT,
+    };
+    Line::new(status, error.name())
 }
 
 fn reason_of(verdict: Verdict) -> &'static str {

@@ -31,6 +31,7 @@ mod purge;
 mod read;
 mod render;
 mod replication;
+mod replicator;
 mod revs;
 mod server;
 mod session;
@@ -57,7 +58,7 @@ use crate::telemetry::{self, request};
 use all_docs::Kind;
 use call::Call;
 use error::Error;
-use target::{Part, Refused, Server, Target};
+use target::{Part, Refused, Scheduled, Server, Target};
 
 /// CouchDB's old user interface posted documents as forms; no client does.
 const FORMS: &str = "Documents are not taken as forms.";
@@ -75,6 +76,15 @@ pub fn routes(app: Arc<App>) -> Router {
         Some(cors) => routes.layer(cors),
         None => routes,
     }
+}
+
+/// The API as this process asks itself: whoever asks is in the request's extensions ([`crate::auth::Acting`]).
+pub fn service(routes: &Router) -> crate::replicator::Service {
+    let routes = routes.clone();
+    Arc::new(move |request| {
+        let answer = tower::ServiceExt::oneshot(routes.clone(), request);
+        async move { answer.await.unwrap_or_else(|never| match never {}) }.boxed()
+    })
 }
 
 async fn handle(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
@@ -174,6 +184,11 @@ async fn others(call: Call, target: Target, method: Method, body: Body) -> Answe
             Method::GET => shards::of(&call, db, id).await,
             _ => Err(Error::Method(allow)),
         },
+        Target::Scheduled(scheduled) => match (scheduled, method) {
+            (Scheduled::Job(id), Method::GET) => replicator::job(&call, &id).await,
+            (Scheduled::Doc(db, id), Method::GET) => replicator::doc(&call, &db, &id).await,
+            _ => Err(Error::Method(allow)),
+        },
         Target::Refused(refused) => Err(match refused {
             Refused::NotImplemented => Error::NotImplemented("This endpoint is not served yet."),
             Refused::TemporaryView => Error::Gone,
@@ -199,6 +214,9 @@ async fn on_server(call: Call, server: Server, method: Method, body: Body) -> An
         (Server::Membership, Method::GET) => server::membership(&call).await,
         (Server::ActiveTasks, Method::GET) => server::active_tasks(&call).await,
         (Server::OpenApi, Method::GET) => Ok(openapi::show(&call)),
+        (Server::Replicate, Method::POST) => replicator::replicate(&call, body).await,
+        (Server::SchedulerJobs, Method::GET) => replicator::jobs(&call).await,
+        (Server::SchedulerDocs, Method::GET) => replicator::docs(&call).await,
         (Server::ReplicationState, Method::GET) => replication::state(&call).await,
         (Server::ReplicationPromote, Method::POST) => replication::promote(&call, body).await,
         (Server::ReplicationDrain, Method::POST) => replication::drain(&call, body).await,

@@ -111,7 +111,7 @@ pub(super) async fn membership(call: &Call) -> Answer {
     Ok(whole(&json!({"all_nodes": names, "cluster_nodes": names})))
 }
 
-/// `GET /_active_tasks`: the indexes this router makes now.
+/// `GET /_active_tasks`: the indexes this router makes now, and the replications of all routers.
 pub(super) async fn active_tasks(call: &Call) -> Answer {
     let mut text = Vec::new();
     let mut tasks = Vec::new();
@@ -129,6 +129,7 @@ pub(super) async fn active_tasks(call: &Call) -> Answer {
             }));
         }
     }
+    tasks.extend(super::replicator::tasks(call).await?);
     render::array(&mut text, tasks, |out, task| out.extend_from_slice(task.to_string().as_bytes()));
     Ok(render::json(StatusCode::OK, text))
 }

@@ -5,10 +5,13 @@
 
 mod index;
 mod partition;
+mod scheduler;
+
 use common::ids::{DbName, DocId, Invalid};
 pub(crate) use index::IndexPath;
 pub(crate) use partition::OfPartition;
 use percent_encoding::percent_decode_str;
+pub(crate) use scheduler::Scheduled;
 
 /// What a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub(crate) enum Target {
     Partition(DbName, String, OfPartition),
     /// The shard of a document: `_shards/{doc}`.
     ShardOf(DbName, DocId),
+    /// A replication that is scheduled.
+    Scheduled(Scheduled),
     /// Known, and not served, whatever the method.
     Refused(Refused),
 }
@@ -70,6 +75,12 @@ pub(crate) enum Server {
     ActiveTasks,
     /// `/_openapi.json`
     OpenApi,
+    /// `/_replicate`
+    Replicate,
+    /// `/_scheduler/jobs`
+    SchedulerJobs,
+    /// `/_scheduler/docs`
+    SchedulerDocs,
     /// `/v1/_replication/state`
     ReplicationState,
     /// `/v1/_replication/promote`
@@ -169,6 +180,7 @@ impl Target {
             "v1" if rest.starts_with("_backup/") => backup(&rest["_backup/".len()..]),
             "_replication" => replication(rest),
             "_utils" => Target::Dashboard(rest.to_owned()),
+            "_scheduler" => scheduler::parse(rest),
             _ => server(first, rest).unwrap_or_else(|| in_db(&decode(first), rest)),
         }
     }
@@ -186,6 +198,7 @@ impl Target {
             Target::Index(..) => "/{db}/_index/{ddoc}/{type}/{name}",
             Target::Partition(_, _, asked) => asked.route(),
             Target::ShardOf(..) => "/{db}/_shards/{doc}",
+            Target::Scheduled(scheduled) => scheduled.route(),
             Target::Refused(_) => "other",
         }
     }
@@ -203,7 +216,7 @@ impl Target {
             Target::Index(..) => "DELETE",
             Target::Partition(_, _, asked) => asked.allow(),
             Target::ShardOf(..) => "GET",
-            Target::Refused(_) => "GET,HEAD",
+            Target::Scheduled(_) | Target::Refused(_) => "GET,HEAD",
         }
     }
 }
@@ -223,6 +236,9 @@ impl Server {
             Server::Membership => "/_membership",
             Server::ActiveTasks => "/_active_tasks",
             Server::OpenApi => "/_openapi.json",
+            Server::Replicate => "/_replicate",
+            Server::SchedulerJobs => "/_scheduler/jobs",
+            Server::SchedulerDocs => "/_scheduler/docs",
             Server::ReplicationState => "/v1/_replication/state",
             Server::ReplicationPromote => "/v1/_replication/promote",
             Server::ReplicationDrain => "/v1/_replication/drain",
@@ -238,7 +254,7 @@ impl Server {
             Server::DbsInfo => "GET,HEAD,POST",
             Server::Session => "GET,HEAD,POST,DELETE",
             Server::ReplicationPromote | Server::ReplicationDrain => "POST",
-            Server::BackupExport | Server::BackupLoad => "POST",
+            Server::BackupExport | Server::BackupLoad | Server::Replicate => "POST",
             Server::DbUpdates => "GET",
             _ => "GET,HEAD",
         }
@@ -340,7 +356,8 @@ fn server(first: &str, rest: &str) -> Option<Target> {
         "_membership" => Server::Membership,
         "_active_tasks" => Server::ActiveTasks,
         "_openapi.json" => Server::OpenApi,
-        "_replicate" | "_scheduler" | "_reshard" | "_cluster_setup" => {
+        "_replicate" => Server::Replicate,
+        "_reshard" | "_cluster_setup" => {
             return Some(Target::Refused(Refused::NotImplemented));
         }
         "_search_analyze" | "_nouveau_analyze" => return Some(Target::Refused(Refused::Search)),

@@ -9,13 +9,14 @@ use common::ids::{DbName, DocId};
 use common::query::{Consistency, Revs};
 use http::{Method, header};
 
-use super::access::{USERS, refuse_unless};
+use super::access::{REPLICATOR, USERS, refuse_unless};
 use super::call::Call;
 use super::error::Error;
 use crate::auth::rules::{Class, Level, decide};
 use crate::auth::user_document::{self, Writer};
 use crate::ops;
 use crate::ops::get::Wanted;
+use crate::replicator;
 
 /// The document as it may be stored under `id`.
 pub(super) async fn document(
@@ -28,7 +29,17 @@ pub(super) async fn document(
     if db.as_str() == USERS && !id.is_local() {
         return user(call, db, id, parsed, new_edits).await;
     }
+    if db.as_str() == REPLICATOR && !id.is_local() && !parsed.deleted {
+        return replication(call, id, parsed);
+    }
     target(call, id)?;
+    Ok(parsed)
+}
+
+/// A replication: it must be one, and one that is allowed; whoever writes it owns it.
+fn replication(call: &Call, id: &DocId, mut parsed: Parsed) -> Result<Parsed, Error> {
+    let json = replicator::check_document(&call.app.replicator, id, &parsed.body.json, &call.user)?;
+    parsed.body = document::parse(json.into(), call.limits())?.body;
     Ok(parsed)
 }
 
@@ -44,10 +55,14 @@ pub(super) fn written(call: &Call, db: &DbName) {
     }
 }
 
-/// `PUT /_users/_security`: those who are let in by it are everybody's, so nobody sets it.
+/// `PUT /_users/_security`, and that of `_replicator`: nobody sets it, since their documents are everybody's, or hold
+/// credentials.
 pub(super) fn settings(db: &DbName) -> Result<(), Error> {
-    let reason = "You can't edit the security object of the user database.";
-    if db.as_str() == USERS { Err(Error::Forbidden(reason.into())) } else { Ok(()) }
+    match db.as_str() {
+        USERS => Err(Error::Forbidden("You can't edit the security object of the user database.".into())),
+        REPLICATOR => Err(Error::Forbidden("You can't edit the security object of the replicator database.".into())),
+        _ => Ok(()),
+    }
 }
 
 /// The same for whatever is not sent as JSON: its password would not be seen.

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use bytes::BytesMut;
-use common::config::{Admin, Config, EngineKind, Storage};
+use common::config::{Admin, Config, EngineKind, Limits, Storage};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use router::app::App;
 use router::cluster::Cluster;
 use router::cluster::catalog::{Catalog, Clock};
 use router::embedded::{Embedded, Layout};
-use router::http::routes;
+use router::http::{routes, service};
+use router::replicator::{HttpWire, Replicator};
 use tower::ServiceExt;
 
 /// The host the requests name.
@@ -71,7 +72,8 @@ impl TestCluster {
         let cluster = Cluster::start(&config, self.embedded.transports(), &config.shard);
         let catalog = Catalog::start(cluster.clone(), clock);
         let app = App::new(cluster.clone(), catalog, Arc::new(config)).expect("a sound configuration");
-        OtherRouter { cluster, app: routes(app) }
+        let (app, replicator) = started(app);
+        OtherRouter { cluster, app, replicator }
     }
 
     pub(crate) async fn ask(&self, ask: &Ask) -> Answered {
@@ -88,6 +90,7 @@ impl TestCluster {
 pub(crate) struct OtherRouter {
     cluster: Cluster,
     app: Router,
+    replicator: Replicator,
 }
 
 impl OtherRouter {
@@ -100,9 +103,33 @@ impl OtherRouter {
         send(&self.app, ask).await
     }
 
+    /// Serves it at a free port until the test ends; the port.
+    pub(crate) async fn listen(&self) -> u16 {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let (app, limits) = (self.app.clone(), Limits::default());
+        tokio::spawn(async move { router::serve::serve(listener, app, &limits, Default::default()).await });
+        port
+    }
+
+    /// Ends it in order: what it replicates goes on elsewhere at once.
+    pub(crate) async fn retire(self) {
+        self.replicator.stop().await;
+        self.cluster.stop().await;
+    }
+
     pub(crate) async fn end(self) {
         self.cluster.stop().await;
     }
+}
+
+/// The routes of an application whose replicator runs.
+fn started(app: Arc<App>) -> (Router, Replicator) {
+    let wire = HttpWire::new(&app.config.replicator).expect("no file to read");
+    let replicator = app.replicator.clone();
+    let routes = routes(app);
+    replicator.start(service(&routes), Arc::new(wire));
+    (routes, replicator)
 }
 
 async fn answer(app: &Router, ask: &Ask) -> Answered {

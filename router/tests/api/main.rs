@@ -16,6 +16,7 @@ mod errors;
 mod mango;
 mod openapi;
 mod partitions;
+mod replicator;
 mod scatter;
 mod script;
 mod transcript;

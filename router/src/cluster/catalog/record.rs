@@ -157,10 +157,12 @@ impl DbRecord {
     }
 }
 
-/// `_users`, which is always there.
-pub(super) fn users() -> DbEntry {
-    let name = DbName::parse("_users").expect("a valid name");
-    DbRecord::new(DbUid::USERS, false, 0).entry(&name)
+/// `_replicator` and `_users`, which are always there; sorted by name.
+pub(super) fn standing() -> [DbEntry; 2] {
+    [("_replicator", DbUid::REPLICATOR), ("_users", DbUid::USERS)].map(|(name, uid)| {
+        let name = DbName::parse(name).expect("a valid name");
+        DbRecord::new(uid, false, 0).entry(&name)
+    })
 }
 
 /// The id of a database's document.

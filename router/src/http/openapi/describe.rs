@@ -7,6 +7,7 @@ use super::operation::{Kind, Op, Param, Shape, header, query};
 use super::routes::{Named, Route};
 use super::shapes;
 use crate::backup::catalog as backup;
+use crate::replicator::{DocRow, JobRow};
 
 const BINARY: &str = "application/octet-stream";
 
@@ -112,6 +113,18 @@ fn server_ops(server: Server) -> Vec<Op> {
         Server::OpenApi => {
             let document = Op::get("This document").with(&[IF_NONE_MATCH]);
             vec![document.gives_as(200, super::operation::JSON).gives_nothing(304)]
+        }
+        Server::Replicate => {
+            let replicate = Op::post("Replicate between two databases, or cancel that").takes::<shapes::Replicate>();
+            vec![replicate.gives::<shapes::Replicated>(200).gives::<shapes::Replicating>(202).refuses(&[409, 502])]
+        }
+        Server::SchedulerJobs => {
+            vec![Op::get("Replications under way").with(&[LIMIT, SKIP]).gives::<shapes::Jobs>(200)]
+        }
+        Server::SchedulerDocs => {
+            let states = query("states", Kind::Text, "Only these states, with commas between");
+            let docs = Op::get("Replications that documents ask for").with(&[LIMIT, SKIP, states]);
+            vec![docs.gives::<shapes::ReplicatorDocs>(200)]
         }
         Server::ReplicationState => {
             vec![Op::get("What every replica says of itself").gives::<replication::State>(200)]
@@ -267,6 +280,8 @@ fn named_ops(named: Named) -> Vec<Op> {
         Named::PartitionAllDocs => listing("Documents of a partition, sorted by id", "Documents of these ids"),
         Named::PartitionFind => part_ops(Part::Find),
         Named::PartitionExplain => part_ops(Part::Explain),
+        Named::ScheduledJob => vec![Op::get("A replication under way").gives::<JobRow>(200).refuses(&[404])],
+        Named::ScheduledDoc => vec![Op::get("A document's replication").gives::<DocRow>(200).refuses(&[404])],
     }
 }
 

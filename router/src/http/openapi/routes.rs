@@ -26,6 +26,8 @@ pub(super) enum Named {
     PartitionAllDocs,
     PartitionFind,
     PartitionExplain,
+    ScheduledJob,
+    ScheduledDoc,
 }
 
 impl Route {
@@ -55,6 +57,8 @@ impl Route {
                 Named::PartitionAllDocs => "/db/_partition/partition/_all_docs",
                 Named::PartitionFind => "/db/_partition/partition/_find",
                 Named::PartitionExplain => "/db/_partition/partition/_explain",
+                Named::ScheduledJob => "/_scheduler/jobs/job",
+                Named::ScheduledDoc => "/_scheduler/docs/_replicator/doc",
             }),
         }
     }
@@ -72,10 +76,7 @@ const fn unserved(template: &'static str, methods: &'static [&'static str], summ
 }
 
 /// What is answered with 501.
-pub(super) static UNSERVED: [Unserved; 17] = [
-    unserved("/_replicate", &["POST"], "Replicate once"),
-    unserved("/_scheduler/jobs", &["GET"], "Replications under way"),
-    unserved("/_scheduler/docs", &["GET"], "Replications that documents ask for"),
+pub(super) static UNSERVED: [Unserved; 14] = [
     unserved("/_reshard", &["GET"], "Resharding"),
     unserved("/_cluster_setup", &["GET", "POST"], "Set a cluster up"),
     unserved("/{db}/_partition/{partition}/_changes", &["GET"], "What has changed in a partition"),

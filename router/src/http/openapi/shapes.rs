@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::replicator::{DocRow, JobRow};
+
 /// What every refusal says.
 #[derive(ToSchema)]
 #[schema(as = Error)]
@@ -204,16 +206,83 @@ pub(super) struct Membership {
 #[derive(ToSchema)]
 pub(super) struct ActiveTasks(Vec<ActiveTask>);
 
-/// An index that is made.
+/// An index that is made, or a replication that runs; more members by its type.
 #[derive(ToSchema)]
 struct ActiveTask {
     r#type: String,
-    database: String,
-    design_document: String,
-    changes_done: u64,
-    total_changes: u64,
+    /// The database, or the one of the document that asks for the replication.
+    database: Option<String>,
+    design_document: Option<String>,
+    changes_done: Option<u64>,
+    total_changes: Option<u64>,
     /// Percent.
-    progress: u64,
+    progress: Option<u64>,
+    replication_id: Option<String>,
+    source: Option<String>,
+    target: Option<String>,
+    docs_read: Option<u64>,
+    docs_written: Option<u64>,
+    doc_write_failures: Option<u64>,
+    changes_pending: Option<u64>,
+}
+
+/// A replication. Each end is a database's name, a URL, or an object with `url`, `headers` and `auth`.
+#[derive(ToSchema)]
+pub(super) struct Replicate {
+    source: Option<Value>,
+    target: Option<Value>,
+    continuous: Option<bool>,
+    create_target: Option<bool>,
+    cancel: Option<bool>,
+    /// With `cancel`: which.
+    replication_id: Option<String>,
+    doc_ids: Option<Vec<String>>,
+    selector: Option<Value>,
+    /// `design/function`
+    filter: Option<String>,
+    query_params: Option<BTreeMap<String, Value>>,
+    since_seq: Option<Value>,
+    checkpoint_interval: Option<u64>,
+    use_checkpoints: Option<bool>,
+    winning_revs_only: Option<bool>,
+}
+
+/// A replication that has ended, or was cancelled.
+#[derive(ToSchema)]
+pub(super) struct Replicated {
+    ok: bool,
+    session_id: Option<String>,
+    source_last_seq: Option<Value>,
+    replication_id_version: Option<u32>,
+    no_changes: Option<bool>,
+    history: Option<Vec<Value>>,
+    #[schema(rename = "_local_id")]
+    local_id: Option<String>,
+}
+
+/// A replication that goes on.
+#[derive(ToSchema)]
+pub(super) struct Replicating {
+    ok: bool,
+    /// Its id.
+    #[schema(rename = "_local_id")]
+    local_id: String,
+}
+
+/// Replications under way.
+#[derive(ToSchema)]
+pub(super) struct Jobs {
+    total_rows: u64,
+    offset: u64,
+    jobs: Vec<JobRow>,
+}
+
+/// Replications that documents ask for.
+#[derive(ToSchema)]
+pub(super) struct ReplicatorDocs {
+    total_rows: u64,
+    offset: u64,
+    docs: Vec<DocRow>,
 }
 
 /// A replica was asked to campaign.

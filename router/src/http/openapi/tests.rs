@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::super::target::{OfPartition, Refused, Target};
+use super::super::target::{OfPartition, Refused, Scheduled, Target};
 use super::document::{document, operation_id};
 use super::routes::{Named, Route, UNSERVED};
 
@@ -30,6 +30,8 @@ fn route_of(target: &Target) -> Option<Route> {
             OfPartition::Find => Named::PartitionFind,
             OfPartition::Explain => Named::PartitionExplain,
         }),
+        Target::Scheduled(Scheduled::Job(_)) => Route::Named(Named::ScheduledJob),
+        Target::Scheduled(Scheduled::Doc(..)) => Route::Named(Named::ScheduledDoc),
         Target::Refused(_) => return None,
     })
 }
@@ -109,7 +111,9 @@ fn who_is_let_in_is_said() {
 #[test]
 fn what_is_not_served_says_so() {
     let document = shown();
-    for (template, method) in [("/_replicate", "POST"), ("/{db}/{doc}/{attachment}", "PUT"), ("/{db}/{doc}", "POST")] {
+    for (template, method) in
+        [("/_cluster_setup", "POST"), ("/{db}/{doc}/{attachment}", "PUT"), ("/{db}/{doc}", "POST")]
+    {
         let found = operation(&document, template, method).expect("described");
         assert_eq!(found["x-quorate"]["served"], json!(false));
         assert!(found["responses"].get("501").is_some() && found["responses"].get("200").is_none());
