@@ -19,6 +19,8 @@ from ibmcloudant.cloudant_v1 import (
     Document,
     IndexDefinition,
     IndexField,
+    ReplicationDatabase,
+    ReplicationDocument,
     SecurityObject,
 )
 from ibmcloudant.couchdb_session_authenticator import CouchDbSessionAuthenticator
@@ -302,6 +304,33 @@ def security(place):
         client.delete_document("_users", id, rev=changed["rev"])
 
 
+def replication(place):
+    """By documents, on whichever router takes them; the other one shows them as well."""
+    with database(place) as (client, one), database(place) as (_, other):
+        docs = [Document(_id=f"d{n}", n=n) for n in range(30)]
+        client.post_bulk_docs(one, BulkDocs(docs=docs))
+        elsewhere = client_of(place, url=place.other)
+        ends = {"source": ReplicationDatabase(url=one), "target": ReplicationDatabase(url=other)}
+        state = lambda id: result(elsewhere.get_scheduler_document(id))["state"]
+        once, live = place.fresh("once"), place.fresh("live")
+        equal(client.put_replication_document(once, ReplicationDocument(**ends)).get_status_code(), 201)
+        until("it is complete", lambda: state(once) == "completed")
+        equal(result(client.get_database_information(other))["doc_count"], 30)
+        document = result(client.get_replication_document(once))
+        equal((document["owner"], document["_replication_stats"]["docs_written"]), (place.name, 30))
+        client.put_replication_document(live, ReplicationDocument(continuous=True, **ends))
+        until("it runs", lambda: state(live) == "running")
+        client.put_document(one, "new", Document(n=1))
+        until("what is new arrives", lambda: result(client.get_database_information(other))["doc_count"] == 31)
+        shown = lambda: [job for job in result(elsewhere.get_scheduler_jobs())["jobs"] if job["doc_id"] == live]
+        equal([(job["database"], job["source"]) for job in shown()], [("_replicator", one)])
+        refused(403, lambda: client.put_replication_document(place.fresh("far"), ReplicationDocument(
+            source=ReplicationDatabase(url="https://db.example/a"), target=ReplicationDatabase(url=other))), "replicator.allow")
+        for id in (once, live):
+            client.delete_replication_document(id, rev=result(client.get_replication_document(id))["_rev"])
+        until("it is cancelled", lambda: not shown())
+
+
 def attachments(place):
     """Refused honestly. Fails when they are there: then write their scenario, and take them out of README's "Not there yet"."""
     with database(place) as (client, db):
@@ -323,7 +352,6 @@ def not_there_yet(place):
         client.put_design_document(db, "d", DesignDocument(views=views))
         refused(501, lambda: client.post_view(db, "d", "v"), "not_implemented")
         refused(400, lambda: client.get_partition_information(db, "p"), "database is not partitioned")
-        refused(501, lambda: client.get_scheduler_jobs(), "not_implemented")
 
 
 if __name__ == "__main__":
@@ -338,6 +366,7 @@ if __name__ == "__main__":
         find_with_and_without_an_index,
         local_documents,
         security,
+        replication,
         attachments,
         not_there_yet,
     ])

@@ -302,6 +302,25 @@ def users_security_and_sessions(place):
     refused(GenericError, lambda: as_user(name).resource.get("_session"), "unauthorized")
 
 
+def replication(place):
+    """From name to name, within the cluster: no other server is allowed."""
+    server = server_of(place)
+    with database(place) as one, database(place) as other:
+        docs = one.save_bulk([{"_id": f"d{n}", "n": n} for n in range(20)])
+        one.delete_bulk(docs[:5])
+        answer = server.replicate(one.name, other.name)
+        equal((answer["ok"], answer["history"][0]["docs_written"], answer["replication_id_version"]), (True, 20, 4))
+        equal(len(other), 15)
+        equal(other.get("d7"), one.get("d7"))
+        equal(server.replicate(one.name, other.name)["no_changes"], True)
+        copy = place.fresh("copy")
+        made = server.replicate(one.name, copy, create_target=True, doc_ids=["d7", "d8"])
+        equal((made["history"][0]["docs_written"], len(server.database(copy))), (2, 2))
+        server.delete(copy)
+        refused(NotFound, lambda: server.replicate(one.name, place.fresh("none")), "could not open")
+        refused(GenericError, lambda: server.replicate("http://db.example/a", other.name), "replicator.allow")
+
+
 def attachments(place):
     """Refused honestly. Fails when they are there: then write their scenario, and take them out of README's "Not there yet"."""
     with database(place) as db:
@@ -318,7 +337,6 @@ def not_there_yet(place):
     with database(place) as db:
         db.save({"_id": "_design/d", "views": {"v": {"map": "function (doc) { emit(doc._id); }"}}})
         refused(GenericError, lambda: db.query("d/v", as_list=True), "not_implemented")
-        refused(GenericError, lambda: server_of(place).replicate("a", "b"), "not_implemented")
 
 
 if __name__ == "__main__":
@@ -335,6 +353,7 @@ if __name__ == "__main__":
         purge,
         local_documents,
         users_security_and_sessions,
+        replication,
         attachments,
         not_there_yet,
     ])

@@ -44,7 +44,10 @@ impl Ends<'_> {
                     parts.push_front(rest);
                     parts.push_front(part);
                 }
-                Err(TooLarge) => refused(&mut stats, self.target, &part[0].0, "it is too large to be held"),
+                Err(TooLarge) => {
+                    stats.docs_read += 1;
+                    self.send_on(&part[0].0, &part[0].1, &mut stats).await?;
+                }
             }
         }
         Ok(stats)
@@ -94,8 +97,22 @@ impl Ends<'_> {
                     groups.push_front(rest);
                     groups.push_front(group);
                 }
-                Written::Refused(why) => refused(stats, self.target, &id_of(&group[0]), &why),
+                Written::Refused(why) => match Named::of(&group[0]) {
+                    // Attachments as text make a request larger than the target may take.
+                    Some(Named { id, rev, attachments: Some(_) }) => self.send_on(&id, &rev, stats).await?,
+                    Some(Named { id, .. }) => refused(stats, self.target, &id, &why),
+                    None => refused(stats, self.target, "?", &why),
+                },
             }
+        }
+        Ok(())
+    }
+
+    /// Has one revision go from end to end as it comes.
+    async fn send_on(&self, id: &str, rev: &str, stats: &mut Stats) -> Result<(), Error> {
+        match self.source.send_on(self.target, id, rev).await? {
+            Ok(()) => stats.docs_written += 1,
+            Err(why) => refused(stats, self.target, id, &why),
         }
         Ok(())
     }
@@ -106,11 +123,19 @@ fn refused(stats: &mut Stats, target: &Peer, id: &str, why: &str) {
     tracing::warn!(target = %target.shown, id, why, "the target refuses a document; the replication goes on without it");
 }
 
-fn id_of(doc: &Doc) -> String {
-    #[derive(serde::Deserialize)]
-    struct Named {
-        #[serde(rename = "_id")]
-        id: String,
+/// What a document is called.
+#[derive(serde::Deserialize)]
+struct Named {
+    #[serde(rename = "_id")]
+    id: String,
+    #[serde(rename = "_rev")]
+    rev: String,
+    #[serde(default, rename = "_attachments")]
+    attachments: Option<serde::de::IgnoredAny>,
+}
+
+impl Named {
+    fn of(doc: &Doc) -> Option<Self> {
+        serde_json::from_str(doc.get()).ok()
     }
-    serde_json::from_str::<Named>(doc.get()).map_or_else(|_| "?".to_owned(), |named| named.id)
 }

@@ -3,6 +3,7 @@
 //! A question that finds a server that cannot answer now is asked again for a while: a failover takes about a second,
 //! and nothing that is asked here does harm when it is done twice.
 
+mod stream;
 mod verbs;
 mod wire;
 
@@ -28,6 +29,7 @@ pub type Service = Arc<dyn Fn(Request<Body>) -> BoxFuture<'static, Response<Body
 
 /// What needs no encoding in a segment of a path or in a query.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const JSON: &str = "application/json";
 /// How often something is asked at most.
 const TRIES_MAX: u32 = 8;
 /// The first pause; each one after it is twice as long.
@@ -62,6 +64,10 @@ struct Ask {
     path: String,
     query: Vec<(&'static str, String)>,
     body: Option<Bytes>,
+    /// What the body is.
+    kind: Option<HeaderValue>,
+    /// What is wanted.
+    accept: &'static str,
     /// How long the server itself may wait before it answers.
     wait: Duration,
 }
@@ -85,11 +91,12 @@ enum Failure {
 
 impl Ask {
     fn new(method: Method, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), query: Vec::new(), body: None, wait: Duration::ZERO }
+        let (query, wait) = (Vec::new(), Duration::ZERO);
+        Self { method, path: path.into(), query, body: None, kind: None, accept: JSON, wait }
     }
 
     fn json(self, body: impl Into<Bytes>) -> Self {
-        Self { body: Some(body.into()), ..self }
+        Self { body: Some(body.into()), kind: Some(HeaderValue::from_static(JSON)), ..self }
     }
 
     fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -161,21 +168,8 @@ impl Peer {
 
     async fn once(&self, ask: &Ask, more: &[(String, String)]) -> Result<Reply, Failure> {
         let exchange = async {
-            let response = match &self.way {
-                Way::Local { service, path, acting } => {
-                    let mut request = request(ask, ask.target(path, more)).map(Body::from);
-                    request.extensions_mut().insert(acting.clone());
-                    service(request).await
-                }
-                Way::Remote { wire, base, headers } => {
-                    let mut request = request(ask, ask.target(base, more));
-                    request.headers_mut().extend(headers.clone());
-                    wire.send(request).await.map_err(|error| match error.kind() {
-                        io::ErrorKind::PermissionDenied => Failure::Forbidden(error.to_string()),
-                        _ => Failure::Unavailable(error.to_string()),
-                    })?
-                }
-            };
+            let body = ask.body.clone().map_or_else(Body::empty, Body::from);
+            let response = self.exchange(ask, more, body).await?;
             let (head, body) = response.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| {
                 if error.is::<LengthLimitError>() { Failure::TooLarge } else { Failure::Unavailable(error.to_string()) }
@@ -184,6 +178,25 @@ impl Peer {
         };
         let late = || Failure::Unavailable("no answer in time".to_owned());
         tokio::time::timeout(PATIENCE + ask.wait, exchange).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// One exchange; the answer's body is still to come.
+    async fn exchange(&self, ask: &Ask, more: &[(String, String)], body: Body) -> Result<Response<Body>, Failure> {
+        match &self.way {
+            Way::Local { service, path, acting } => {
+                let mut request = request(ask, ask.target(path, more), body);
+                request.extensions_mut().insert(acting.clone());
+                Ok(service(request).await)
+            }
+            Way::Remote { wire, base, headers } => {
+                let mut request = request(ask, ask.target(base, more), body);
+                request.headers_mut().extend(headers.clone());
+                wire.send(request).await.map_err(|error| match error.kind() {
+                    io::ErrorKind::PermissionDenied => Failure::Forbidden(error.to_string()),
+                    _ => Failure::Unavailable(error.to_string()),
+                })
+            }
+        }
     }
 
     /// What an answer means that is none of those wanted.
@@ -205,13 +218,14 @@ impl Peer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooLarge;
 
-fn request(ask: &Ask, target: String) -> Request<Bytes> {
-    let request = Request::builder().method(ask.method.clone()).uri(target).header(header::ACCEPT, "application/json");
-    let request = match &ask.body {
-        Some(_) => request.header(header::CONTENT_TYPE, "application/json"),
+fn request(ask: &Ask, target: String, body: Body) -> Request<Body> {
+    let request = Request::builder().method(ask.method.clone()).uri(target);
+    let request = request.header(header::ACCEPT, ask.accept);
+    let request = match &ask.kind {
+        Some(kind) => request.header(header::CONTENT_TYPE, kind),
         None => request,
     };
-    request.body(ask.body.clone().unwrap_or_default()).expect("a checked URL with encoded segments behind it")
+    request.body(body).expect("a checked URL with encoded segments behind it")
 }
 
 /// Whether the same may be answered otherwise a little later.
@@ -222,6 +236,11 @@ fn is_passing(status: StatusCode) -> bool {
 impl Reply {
     fn is(&self, statuses: &[u16]) -> bool {
         statuses.contains(&self.status.as_u16())
+    }
+
+    /// Of a 404: whether the document is not there, and not the database.
+    fn is_gone(&self) -> bool {
+        matches!(self.reason().as_str(), "missing" | "deleted")
     }
 
     /// What it says, in short.

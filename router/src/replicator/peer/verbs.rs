@@ -190,8 +190,10 @@ impl Peer {
         let ask = ask.with("revs", "true").with("latest", "true").with("attachments", "true");
         let reply = match self.ask(&ask, &[]).await? {
             Err(TooLarge) => return Ok(Err(TooLarge)),
-            // Servers of before it was there, and those that take its path for a document's.
-            Ok(reply) if reply.is(&[404, 405, 501]) => return Ok(Ok(Fetched { docs: Vec::new(), in_bulk: false })),
+            // Servers of before it was there take its path for a document's.
+            Ok(reply) if reply.is(&[405, 501]) || (reply.is(&[404]) && reply.is_gone()) => {
+                return Ok(Ok(Fetched { docs: Vec::new(), in_bulk: false }));
+            }
             Ok(reply) if reply.is(&[200]) => reply,
             Ok(reply) => return Err(self.refused("_bulk_get", &reply)),
         };
@@ -201,7 +203,7 @@ impl Peer {
             for doc in group.docs {
                 match (doc.ok, doc.error) {
                     (Some(doc), _) => docs.push(doc),
-                    (None, error) => self.is_gone(&group.id, error.as_ref())?,
+                    (None, error) => self.must_be_gone(&group.id, error.as_ref())?,
                 }
             }
         }
@@ -215,7 +217,7 @@ impl Peer {
         let reply = match self.ask(&ask, &[]).await? {
             Err(TooLarge) => return Ok(Err(TooLarge)),
             Ok(reply) if reply.is(&[200]) => reply,
-            Ok(reply) if reply.is(&[404]) => return Ok(Ok(Vec::new())),
+            Ok(reply) if reply.is(&[404]) && reply.is_gone() => return Ok(Ok(Vec::new())),
             Ok(reply) => return Err(self.refused(id, &reply)),
         };
         let found: Vec<OpenRev> = self.read(&reply)?;
@@ -236,9 +238,8 @@ impl Peer {
         let reply = self.whole(&Ask::new(Method::POST, "/_bulk_docs").json(body)).await?;
         match reply.status.as_u16() {
             201 | 202 => {}
-            // The client may not write here at all, or there is nothing to write to.
-            401 | 404 => return Err(self.refused("_bulk_docs", &reply)),
-            400..500 => return Ok(Written::Refused(format!("{} {}", reply.status, reply.reason()))),
+            // One document is wrong, or all together are too much. Anything else is about whoever asks, or the server.
+            400 | 409 | 412 | 413 | 422 => return Ok(Written::Refused(format!("{} {}", reply.status, reply.reason()))),
             _ => return Err(self.refused("_bulk_docs", &reply)),
         }
         let rows: Vec<Rejected> = self.read(&reply)?;
@@ -331,7 +332,7 @@ impl Peer {
     }
 
     /// Whether a revision that was not sent is gone; anything else may be there the next time.
-    fn is_gone(&self, id: &Value, error: Option<&Value>) -> Result<(), Error> {
+    fn must_be_gone(&self, id: &Value, error: Option<&Value>) -> Result<(), Error> {
         let told = error.and_then(|error| error["error"].as_str()).unwrap_or_default();
         if told == "not_found" {
             return Ok(());

@@ -10,12 +10,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
-use bytes::Bytes;
 use common::config;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::{Request, Response, Uri};
-use http_body_util::Full;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::Connect;
@@ -36,12 +34,12 @@ const IDLE_CONNECTIONS_MAX: usize = 8;
 /// Sends requests to other servers. The one seam where a simulation brings its own network.
 pub trait Wire: Send + Sync + 'static {
     /// One exchange; errors when there is no answer.
-    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, io::Result<Response<Body>>>;
+    fn send(&self, request: Request<Body>) -> BoxFuture<'_, io::Result<Response<Body>>>;
 }
 
 /// HTTP through some connector.
 pub struct HttpWire<C> {
-    client: Client<C, Full<Bytes>>,
+    client: Client<C, Body>,
 }
 
 impl HttpWire<HttpsConnector<Guarded>> {
@@ -69,9 +67,9 @@ impl<C: Connect + Clone + Send + Sync + 'static> HttpWire<C> {
 }
 
 impl<C: Connect + Clone + Send + Sync + 'static> Wire for HttpWire<C> {
-    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, io::Result<Response<Body>>> {
+    fn send(&self, request: Request<Body>) -> BoxFuture<'_, io::Result<Response<Body>>> {
         async move {
-            let answer = self.client.request(request.map(Full::new)).await;
+            let answer = self.client.request(request).await;
             answer.map(|response| response.map(Body::new)).map_err(|error| explained(&error))
         }
         .boxed()
@@ -167,9 +165,11 @@ impl Service<Uri> for Guarded {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use bytes::Bytes;
     use http_body_util::BodyExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
 
     fn wire(networks: &[&str]) -> HttpWire<HttpsConnector<Guarded>> {
         let networks = networks.iter().map(|network| network.parse().expect("a network")).collect();
@@ -179,7 +179,7 @@ mod tests {
     }
 
     async fn get(wire: &impl Wire, uri: String) -> io::Result<Bytes> {
-        let request = Request::builder().uri(uri).body(Bytes::new()).expect("valid");
+        let request = Request::builder().uri(uri).body(Body::empty()).expect("valid");
         let response = wire.send(request).await?;
         Ok(response.into_body().collect().await.map_err(io::Error::other)?.to_bytes())
     }
