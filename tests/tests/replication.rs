@@ -43,13 +43,13 @@ async fn another_router_goes_on_when_the_one_that_replicates_is_killed() {
         let wish = json!({ "source": "a", "target": "b", "continuous": true });
         router.put("/_replicator/live", wish.to_string()).await?.expect(201)?;
         let a = Stubborn::new(&cluster.routers(), "a");
-        write(&a, "first", 700).await?;
+        write(&a, "first", 200).await?;
         equal(cluster).await?;
         // One of the two runs it; whichever it is, it dies once while there is something to do.
         for victim in ["r1", "r2"] {
-            write(&a, &format!("before-{victim}"), 700).await?;
+            write(&a, &format!("before-{victim}"), 200).await?;
             cluster.kill(victim);
-            write(&a, &format!("after-{victim}"), 700).await?;
+            write(&a, &format!("after-{victim}"), 200).await?;
             equal(cluster).await?;
             cluster.restart(victim)?;
             cluster.wait_healthy().await?;

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use common::backup::tally::RESTORE_MARK;
 use common::ids::{DbUid, DocId};
+use common::query::{Answer, Consistency, Query};
 use common::refusal::Refusal;
 use common::rev::Rev;
 use serde_json::json;
@@ -23,6 +25,7 @@ use super::schedule::{self, Here, Job, Step};
 use super::session::Report;
 use super::stats::Progress;
 use super::{Error, Inner, Wanted, Worker, once};
+use crate::cluster::CATALOG_SHARD;
 
 /// Longest time between two looks.
 const LOOK: Duration = Duration::from_millis(500);
@@ -104,12 +107,15 @@ impl Driver {
         wanted.extend(self.inner.asked().clone());
         self.beat(&records).await?;
         let steps = self.decide(&wanted, &docs, &records, &kept);
-        for (id, step) in steps {
+        let begins = steps.values().any(|step| *step == Step::Start) || !failed.is_empty();
+        // What a restore is loading must not change before it was compared.
+        let held = begins && is_being_restored(&self.inner).await?;
+        for (id, step) in steps.into_iter().filter(|(_, step)| !(held && *step == Step::Start)) {
             let record = records.get(&id).map(|(rev, record, _)| (rev.clone(), record.clone()));
             self.step(&id, step, record, wanted.get(&id)).await?;
         }
         self.tell(&records).await?;
-        for (doc, why) in failed {
+        for (doc, why) in failed.into_iter().filter(|_| !held) {
             let Some(kept) = docs.get(&doc).filter(|kept| kept.seen.elapsed() >= FAIL_AFTER) else { continue };
             if docs::note(&self.inner, &doc, &kept.rev, Ending::Failed(why.clone())).await? {
                 tracing::warn!(doc, why, "a replication cannot be done");
@@ -315,6 +321,14 @@ impl Driver {
         }
         Ok(())
     }
+}
+
+/// Whether a restore is writing documents of `_replicator`.
+async fn is_being_restored(inner: &Inner) -> Result<bool, Refusal> {
+    let id = DocId::parse(RESTORE_MARK).expect("a valid id");
+    let query = Query::Local { db: DbUid::REPLICATOR, id };
+    let (answer, _) = inner.cluster.read(CATALOG_SHARD, Consistency::Linearizable, query).await?;
+    Ok(matches!(answer, Answer::Local(Some(_))))
 }
 
 fn records(kept: &BTreeMap<String, Kept>) -> Records {

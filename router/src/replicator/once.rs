@@ -138,7 +138,9 @@ impl Replicator {
         if self.inner.jobs.get(&driver::key(&id)).is_some() {
             return Ok(());
         }
-        if self.inner.running().len() >= self.inner.config.jobs_max {
+        // They keep their room for as long as this router lives; documents must not be left without.
+        let room = self.inner.config.jobs_max.div_ceil(2);
+        if self.inner.asked().len() >= room || self.inner.running().len() >= self.inner.config.jobs_max {
             return Err(Refused::TooMany);
         }
         let record = record(&wanted, Some(self.inner.me), self.inner.now_ms());

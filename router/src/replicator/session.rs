@@ -22,6 +22,9 @@ use super::stats::{Progress, Stats};
 use super::transfer::Ends;
 use crate::cluster::catalog::Clock;
 
+/// A source that does not wait for news, though asked to, is asked no more often than this.
+const PACE: Duration = Duration::from_millis(500);
+
 /// One run.
 pub(super) struct Session<'a> {
     pub(super) spec: &'a Spec,
@@ -151,7 +154,11 @@ impl Session<'_> {
         if over {
             return Ok(None);
         }
+        let asked = Instant::now();
         let batch = self.source.changes(Changes { spec: self.spec, since: &since, wait }).await?;
+        if wait && batch.rows.is_empty() && asked.elapsed() < PACE {
+            tokio::time::sleep(PACE).await;
+        }
         self.progress.note(|stats| {
             stats.source_seq = batch.last_seq.clone();
             stats.changes_pending = batch.pending.or(stats.changes_pending);
