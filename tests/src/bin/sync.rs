@@ -97,6 +97,8 @@ fn open(config: &mut Config) {
     config.replicator.networks = vec!["127.0.0.0/8".parse().expect("a network")];
     (config.replicator.checkpoint_interval_ms, config.replicator.backoff_max_s) = (1_000, 5);
     config.replicator.takeover_ms = 5_000;
+    // This is about what arrives, not about the time a failover takes: a busy machine is to hold no elections in between.
+    (config.replication.health_check_interval_ms, config.replication.failover_timeout_ms) = (200, 1_500);
 }
 
 async fn on(clusters: &mut [Cluster], options: &Options, seed: u64) -> Result<bool> {
