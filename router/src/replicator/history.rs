@@ -66,6 +66,12 @@ pub struct Session {
     /// Revisions that the target refused.
     #[serde(default)]
     pub doc_write_failures: u64,
+    /// Revisions asked for many at once.
+    #[serde(default)]
+    pub bulk_get_docs: u64,
+    /// Times that was done.
+    #[serde(default)]
+    pub bulk_get_attempts: u64,
 }
 
 /// Where a session begins, and what it is to remember of those before.
@@ -117,6 +123,8 @@ impl Session {
             docs_read: stats.docs_read,
             docs_written: stats.docs_written,
             doc_write_failures: stats.doc_write_failures,
+            bulk_get_docs: stats.bulk_get_docs,
+            bulk_get_attempts: stats.bulk_get_attempts,
             ..self
         }
     }

@@ -23,6 +23,12 @@ pub struct Stats {
     /// Revisions the target refused.
     #[serde(default)]
     pub doc_write_failures: u64,
+    /// Times the source was asked for many revisions at once.
+    #[serde(default)]
+    pub bulk_get_attempts: u64,
+    /// Revisions asked for in that way.
+    #[serde(default)]
+    pub bulk_get_docs: u64,
     /// Changes of the source that were not looked at yet; null until it said so.
     #[serde(default)]
     pub changes_pending: Option<u64>,
@@ -45,6 +51,8 @@ impl Stats {
         self.docs_read += batch.docs_read;
         self.docs_written += batch.docs_written;
         self.doc_write_failures += batch.doc_write_failures;
+        self.bulk_get_attempts += batch.bulk_get_attempts;
+        self.bulk_get_docs += batch.bulk_get_docs;
     }
 }
 

@@ -34,6 +34,8 @@ impl Ends<'_> {
         stats.missing_revisions_found = wanted.len() as u64;
         let mut parts: VecDeque<Vec<(String, String)>> = wanted.chunks(READ_MAX).map(<[_]>::to_vec).collect();
         while let Some(mut part) = parts.pop_front() {
+            stats.bulk_get_attempts += 1;
+            stats.bulk_get_docs += part.len() as u64;
             match self.read(&part).await? {
                 Ok(docs) => {
                     stats.docs_read += docs.len() as u64;

@@ -26,6 +26,7 @@ pub(crate) struct TestCluster {
     app: Router,
     /// The same cluster behind an API with an admin (`admin`, `secret`).
     closed: Router,
+    replicator: Replicator,
     _data: tempfile::TempDir,
 }
 
@@ -59,10 +60,17 @@ impl TestCluster {
         let cluster = Cluster::start(&embedded.config, embedded.transports(), &embedded.config.shard);
         let catalog = Catalog::start(cluster.clone(), Arc::new(|| 1_700_000_000_000));
         let open = App::new(cluster.clone(), catalog.clone(), embedded.config.clone()).expect("no admin");
+        let replicator = open.replicator.clone();
         let admin = Admin { name: "admin".to_owned(), password: Some("secret".to_owned()), password_file: None };
         let config = Config { admin: Some(admin), ..(*embedded.config).clone() };
         let closed = App::new(cluster.clone(), catalog, Arc::new(config)).expect("an admin");
-        Self { embedded, cluster, app: routes(open), closed: routes(closed), _data: data }
+        Self { embedded, cluster, app: routes(open), closed: routes(closed), replicator, _data: data }
+    }
+
+    /// Has the open API run replications; within the cluster, since it allows no others.
+    pub(crate) fn replicates(&self) {
+        let wire = HttpWire::new(&Default::default()).expect("no file to read");
+        self.replicator.start(service(&self.app), Arc::new(wire));
     }
 
     /// One more router of this cluster, with settings and a clock of its own.

@@ -28,6 +28,7 @@ use script::{Script, text_of};
 async fn replay(file: &str) {
     let text = text_of(file);
     let cluster = TestCluster::start(1, 1).await;
+    cluster.replicates();
     let mut script = Script::parse(&text);
     let mut seen = Vec::new();
     for step in &mut script.steps {

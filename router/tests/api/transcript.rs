@@ -17,7 +17,7 @@ const WITHOUT_ETAG: [&str; 3] = ["changes", "uuids", "all_dbs"];
 
 /// What waits for a feature: the method, path and body of a question that answers 501 as long as it does, and the
 /// titles. When it no longer does, put the titles into the script.
-const WAITING: [(&str, [&str; 3], &[&str]); 3] = [
+const WAITING: [(&str, [&str; 3], &[&str]); 2] = [
     (
         "attachments",
         ["PUT", "/wdb/a/file.txt", "hello"],
@@ -41,7 +41,6 @@ const WAITING: [(&str, [&str; 3], &[&str]); 3] = [
         ["GET", "/wdb/_design/v/_view/x", ""],
         &["view", "view query reduce", "view query rows", "view group", "ddoc missing", "ddoc info"],
     ),
-    ("the replicator", ["POST", "/_replicate", "{}"], &["replicate", "scheduler jobs"]),
 ];
 
 /// What is not asked, and why.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -134,12 +134,8 @@ impl Peer {
                 acting: acting.clone(),
             },
             End::Remote { url, headers, .. } => {
-                let headers = headers.iter().cloned().collect::<Vec<(HeaderName, HeaderValue)>>();
-                Way::Remote {
-                    wire: wire.clone(),
-                    base: url.to_string().trim_end_matches('/').to_owned(),
-                    headers: headers.into_iter().collect(),
-                }
+                let base = url.to_string().trim_end_matches('/').to_owned();
+                Way::Remote { wire: wire.clone(), base, headers: headers.iter().cloned().collect() }
             }
         };
         Self { shown: end.to_string(), way }
