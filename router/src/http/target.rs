@@ -3,6 +3,7 @@
 //! Paths are CouchDB's: names are percent-encoded segments, so `a%2Fb` is one database and `_design%2Fd` and
 //! `_design/d` are one document. A name that is not allowed is kept as such, since the answer depends on the method.
 
+mod cluster;
 mod index;
 mod partition;
 mod scheduler;
@@ -176,9 +177,9 @@ impl Target {
         let (first, rest) = path.split_once('/').unwrap_or((path, ""));
         match first {
             "" => Target::Server(Server::Root),
-            "v1" if rest.starts_with("_replication/") => replication(&rest["_replication/".len()..]),
-            "v1" if rest.starts_with("_backup/") => backup(&rest["_backup/".len()..]),
-            "_replication" => replication(rest),
+            "v1" if rest.starts_with("_replication/") => cluster::replication(&rest["_replication/".len()..]),
+            "v1" if rest.starts_with("_backup/") => cluster::backup(&rest["_backup/".len()..]),
+            "_replication" => cluster::replication(rest),
             "_utils" => Target::Dashboard(rest.to_owned()),
             "_scheduler" => scheduler::parse(rest),
             _ => server(first, rest).unwrap_or_else(|| in_db(&decode(first), rest)),
@@ -365,25 +366,6 @@ fn server(first: &str, rest: &str) -> Option<Target> {
         _ => return None,
     };
     Some(if rest.is_empty() { Target::Server(server) } else { Target::Refused(Refused::Nothing) })
-}
-
-fn replication(rest: &str) -> Target {
-    match rest {
-        "state" => Target::Server(Server::ReplicationState),
-        "promote" => Target::Server(Server::ReplicationPromote),
-        "drain" => Target::Server(Server::ReplicationDrain),
-        "wal" => Target::Server(Server::ReplicationWal),
-        _ => Target::Refused(Refused::Nothing),
-    }
-}
-
-fn backup(rest: &str) -> Target {
-    match rest {
-        "catalog" => Target::Server(Server::BackupCatalog),
-        "export" => Target::Server(Server::BackupExport),
-        "load" => Target::Server(Server::BackupLoad),
-        _ => Target::Refused(Refused::Nothing),
-    }
 }
 
 fn in_db(name: &str, rest: &str) -> Target {
