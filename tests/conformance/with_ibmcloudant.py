@@ -151,7 +151,7 @@ def bulk(place):
         mixed = result(client.post_bulk_docs(db, BulkDocs(docs=docs)))
         equal([(row["id"], row.get("error")) for row in mixed], [("doc-001", "conflict"), ("new", None), ("doc-002", None)])
         refused(400, lambda: client.post_bulk_docs(db, BulkDocs(docs=[Document(_id="_wrong")])), "illegal_docid")
-        grafted = BulkDocs(docs=[Document(_id="doc-003", _rev="1-fff", n=-3)], new_edits=False)
+        grafted = BulkDocs(docs=[Document(_id="doc-003", _rev="1-" + "f" * 32, n=-3)], new_edits=False)
         equal(result(client.post_bulk_docs(db, grafted)), [])
         wanted = [BulkGetQueryDocument(id="doc-003"), BulkGetQueryDocument(id="doc-003", rev=rows[3]["rev"]), BulkGetQueryDocument(id="doc-002")]
         read = result(client.post_bulk_get(db, wanted, revs=True))["results"]
