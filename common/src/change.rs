@@ -30,6 +30,20 @@ pub struct ChangesRequest {
     /// JSON text of a selector in normal form, which [`Change::matching`] answers. The rows it does not match are sent
     /// all the same, without leaves and body: they say how far the replica has looked.
     pub selector: Option<Box<str>>,
+    /// A function of a design document in the place of a selector.
+    pub function: Option<Box<FilterFunction>>,
+}
+
+/// A filter in JavaScript.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterFunction {
+    /// JSON text of its design document, or of the part of it that it sees.
+    pub design: Box<str>,
+    /// The text of the function.
+    pub text: Box<str>,
+    /// JSON text of the request, which a filter is called with; `None` if it is the map of a view, and lets pass what it
+    /// emits rows for.
+    pub request: Option<Box<str>>,
 }
 
 /// Part of a stream of changes, in order.

@@ -21,4 +21,5 @@ pub mod rev;
 pub mod rev_tree;
 pub mod secret;
 pub mod state;
+pub mod view;
 pub mod wire;

@@ -68,4 +68,7 @@ pub enum Refusal {
     /// The node could not be reached (connection refused before anything was sent); made by the asker.
     #[error("node {0} cannot be reached")]
     Unreachable(NodeId),
+    /// A function of a design document, which was to be asked, is none or failed.
+    #[error("{0}")]
+    Function(String),
 }

@@ -5,6 +5,7 @@
 //! | `POST /v1/shards/{shard}/write` | `Vec<Command>` | [`WriteAnswer`] |
 //! | `POST /v1/shards/{shard}/read` | [`ReadRequest`] | [`ReadAnswer`] |
 //! | `POST /v1/shards/{shard}/changes` | [`ChangesRequest`](crate::change::ChangesRequest) | [`ChangesAnswer`] |
+//! | `POST /v1/shards/{shard}/view` | [`ViewRequest`](crate::view::ViewRequest) | [`ViewAnswer`](crate::view::ViewAnswer) |
 //! | `POST /v1/shards/{shard}/export` | [`ExportRequest`](crate::backup::ExportRequest) | a stream of type [`BACKUP`], or `Err(Refusal)` |
 //!
 //! The status repeats what the answer says (200; 421 not primary; 503; 507 …), so that curl and proxies see it too.

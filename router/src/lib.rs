@@ -17,5 +17,5 @@ pub mod serve;
 pub mod shard;
 
 /// What a router does in the same way as a node: asks how a server is, looks up where it is, logs, and shows what its
-/// process uses. And what an operator's commands do with a node's folder.
-pub use shard_node::{check, names, offline, process, telemetry};
+/// process uses. What an operator's commands do with a node's folder. And the sandbox for functions of design documents.
+pub use shard_node::{check, js, names, offline, process, telemetry};

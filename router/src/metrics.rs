@@ -3,7 +3,7 @@
 use common::metrics::{FEED_READERS, Gauge, Held, Requests, Sheet};
 
 use crate::cluster::Cluster;
-use crate::process;
+use crate::{js, process};
 
 /// What one router's HTTP API counts.
 #[derive(Debug, Default)]
@@ -38,6 +38,7 @@ impl Metrics {
         sheet.set(&FEED_READERS, &["_db_updates"], self.db_updates.get());
         cluster.measure(&mut sheet);
         process::measure(&mut sheet);
+        js::measure(&mut sheet);
         sheet
     }
 }

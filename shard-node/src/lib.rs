@@ -4,6 +4,7 @@ pub mod check;
 pub mod dump;
 pub mod http;
 pub mod in_process;
+pub mod js;
 mod measure;
 mod monitor;
 pub mod names;

@@ -17,6 +17,7 @@ use common::ids::{ClusterId, Index, NodeId, RaftId, ShardId};
 use common::metrics::{Requests, Sheet};
 use common::refusal::Refusal;
 use common::state::{Campaign, NodeState, Promote, ReplicaState, Role};
+use common::view::{ViewAnswer, ViewRequest};
 use common::wire::{ChangesAnswer, ReadAnswer, ReadRequest, WriteAnswer};
 use futures::StreamExt;
 use futures::future::join_all;
@@ -153,6 +154,11 @@ impl Node {
     /// Answers with changes, after waiting for some if asked to.
     pub async fn changes(&self, shard: ShardId, request: ChangesRequest) -> ChangesAnswer {
         self.replica(shard)?.changes(request).await
+    }
+
+    /// Answers with rows of a view, after its index is brought up to date.
+    pub async fn view(&self, shard: ShardId, request: ViewRequest) -> ViewAnswer {
+        self.replica(shard)?.view(request).await
     }
 
     /// A shard's part of a backup, block by block.

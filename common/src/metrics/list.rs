@@ -114,6 +114,12 @@ metrics! {
         "Room for this process on the disk under its data";
     DISK_SIZE: Kind::Gauge, Node, "quorate_disk_size_bytes", ["node"],
         "Size of the disk under its data";
+    JS_CALLS: Kind::Counter, Both, "quorate_js_calls_total", ["outcome"],
+        "Calls of functions of design documents, by what became of them: ok, failed, too_long or too_large";
+    JS_BUSY: Kind::Counter, Both, "quorate_js_busy_seconds_total", [],
+        "Time spent in functions of design documents, over all threads";
+    JS_REFUSED: Kind::Counter, Both, "quorate_js_refused_total", [],
+        "Batches of calls that were refused because too many waited";
     BUILD_INFO: Kind::Gauge, Both, "quorate_build_info", ["version"],
         "1; its label tells which version this is";
     PROCESS_RESIDENT: Kind::Gauge, Both, "process_resident_memory_bytes", [],

@@ -10,6 +10,7 @@ use common::command::{Command, Outcome};
 use common::ids::{NodeId, ShardId};
 use common::query::Consistency;
 use common::refusal::Refusal;
+use common::view::{ViewRequest, Viewed};
 use common::wire::{ReadReply, ReadRequest};
 use futures::future::BoxFuture;
 use tokio::time::Instant;
@@ -78,6 +79,22 @@ impl Ask for ChangesRequest {
     }
     fn send<'a>(&'a self, shard: ShardId, to: &'a dyn Transport) -> BoxFuture<'a, Result<Self::Answer, Refusal>> {
         to.changes(shard, self)
+    }
+    fn wait(&self) -> Duration {
+        Duration::from_millis(self.wait_ms)
+    }
+}
+
+impl Ask for ViewRequest {
+    type Answer = Viewed;
+    fn kind(&self) -> Kind {
+        Kind::Read(self.consistency)
+    }
+    fn send<'a>(&'a self, shard: ShardId, to: &'a dyn Transport) -> BoxFuture<'a, Result<Self::Answer, Refusal>> {
+        to.view(shard, self)
+    }
+    fn has_last_resort(&self) -> bool {
+        self.consistency == Consistency::Eventual && !self.last_resort
     }
     fn wait(&self) -> Duration {
         Duration::from_millis(self.wait_ms)

@@ -84,6 +84,7 @@ async fn news(cluster: &Cluster, db: DbUid, position: Option<Seq>, watcher: &imp
         bodies: false,
         linearizable: true,
         selector: None,
+        function: None,
     };
     let page = cluster.changes(CATALOG_SHARD, request).await?;
     watcher.changed(&page.rows);

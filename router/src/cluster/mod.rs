@@ -29,6 +29,7 @@ use common::placement::{ShardMap, slot_of};
 use common::query::{Answer, Consistency, Query};
 use common::refusal::Refusal;
 use common::state::{Campaign, Drain, NodeState, Promote, Role};
+use common::view::{ViewRequest, Viewed};
 use common::wire::ReadRequest;
 use futures::FutureExt;
 use futures::future::join_all;
@@ -191,6 +192,18 @@ impl Cluster {
     /// Changes of one database on one shard; may wait as long as the request says.
     pub async fn changes(&self, shard: ShardId, mut request: ChangesRequest) -> Result<ChangesPage, Refusal> {
         self.inner.members.ask(shard, &mut request, Instant::now(), &self.inner.patience).await
+    }
+
+    /// Rows of a view of one database on one shard; may take as long as the request says.
+    pub async fn view(&self, shard: ShardId, mut request: ViewRequest) -> Result<Viewed, Refusal> {
+        let Inner { members, patience, .. } = &*self.inner;
+        let answer = members.ask(shard, &mut request, Instant::now(), patience).await;
+        if !matches!(answer, Err(Refusal::TooFarBehind { .. })) {
+            return answer;
+        }
+        // Nobody who is there is in sync; see `send_reads`.
+        request.last_resort = true;
+        members.ask(shard, &mut request, Instant::now(), patience).await
     }
 
     /// All nodes, asked now (those that do not answer at once: what they said last).

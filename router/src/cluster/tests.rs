@@ -122,6 +122,10 @@ impl Transport for Fake {
         .boxed()
     }
 
+    fn view<'a>(&'a self, shard: ShardId, _: &'a common::view::ViewRequest) -> BoxFuture<'a, common::view::ViewAnswer> {
+        async move { Err(Refusal::NotHosted { shard }) }.boxed()
+    }
+
     fn state(&self) -> BoxFuture<'_, Result<NodeState, Refusal>> {
         async move {
             let (dead, hung, primary, term) = {
@@ -378,6 +382,7 @@ async fn a_long_wait_for_changes_survives_a_failover() {
         bodies: false,
         linearizable: false,
         selector: None,
+        function: None,
     };
     let cluster = fixture.cluster.clone();
     let task = tokio::spawn(async move { cluster.changes(SHARD, request).await });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::change::{Change, ChangesPage, ChangesRequest};
+use common::change::{Change, ChangesPage, ChangesRequest, FilterFunction};
 use common::ids::{DbUid, Seq, ShardId};
 use common::query::{Answer, Consistency, Query};
 use common::refusal::Refusal;
@@ -37,6 +37,8 @@ pub struct Options {
     pub resume: Option<Token>,
     /// JSON text of a selector in normal form: rows that it does not match come as [`Change::is_passed_over`].
     pub selector: Option<Box<str>>,
+    /// A filter function in its place.
+    pub function: Option<Box<FilterFunction>>,
 }
 
 /// Part of a feed, in order.
@@ -160,6 +162,7 @@ impl Reader<'_> {
             bodies: self.options.bodies,
             linearizable: wait.is_none(),
             selector: self.options.selector.clone(),
+            function: self.options.function.clone(),
         }
     }
 

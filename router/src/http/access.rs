@@ -112,6 +112,8 @@ pub(super) fn class_of(target: &Target) -> Class {
         | Target::Attachment(db, ..)
         | Target::Index(db, ..)
         | Target::Partition(db, ..)
+        | Target::OfDesign(db, ..)
+        | Target::PartitionView(db, ..)
         | Target::ShardOf(db, _)
             if matches!(db.as_str(), USERS | REPLICATOR) =>
         {
@@ -122,6 +124,7 @@ pub(super) fn class_of(target: &Target) -> Class {
         Target::Doc(_, id) | Target::Attachment(_, id, _) if id.is_design() => Class::Design,
         Target::Doc(..) | Target::Attachment(..) | Target::Local(..) | Target::ShardOf(..) => Class::Contents,
         Target::BadDoc(..) | Target::BadLocal(..) | Target::Partition(..) => Class::Contents,
+        Target::OfDesign(..) | Target::PartitionView(..) => Class::Contents,
         Target::Dashboard(_) => Class::Liveness,
         Target::Scheduled(_) => Class::Server,
         Target::Index(..) => Class::Design,
@@ -177,6 +180,8 @@ impl Target {
             | Target::Attachment(db, ..)
             | Target::Index(db, ..)
             | Target::Partition(db, ..)
+            | Target::OfDesign(db, ..)
+            | Target::PartitionView(db, ..)
             | Target::ShardOf(db, _) => Some(db),
             Target::Server(_) | Target::Dashboard(_) | Target::BadDb(_) => None,
             Target::Scheduled(_) | Target::Refused(_) => None,
@@ -218,6 +223,11 @@ mod tests {
             ("/db/_changes", Class::Contents),
             ("/db/_partition/p", Class::Contents),
             ("/db/_partition/p/_find", Class::Contents),
+            ("/db/_partition/p/_design/d/_view/v", Class::Contents),
+            ("/db/_design/d/_view/v", Class::Contents),
+            ("/db/_design/d/_view/v/queries", Class::Contents),
+            ("/db/_design/d/_info", Class::Contents),
+            ("/_users/_design/d/_view/v", Class::Users),
             ("/_users/_partition/p/_all_docs", Class::Users),
             ("/db/_design_docs", Class::Contents),
             ("/db/_design/d", Class::Design),

@@ -191,6 +191,10 @@ fn line_of(error: &ops::Error) -> Line {
         ops::Error::NoDatabase | ops::Error::Missing | ops::Error::Deleted => {
             Line::new(StatusCode::NOT_FOUND, "not_found")
         }
+        ops::Error::NoView => Line::new(StatusCode::NOT_FOUND, "not_found"),
+        ops::Error::Design(_) => Line::new(StatusCode::BAD_REQUEST, "invalid_design_doc"),
+        ops::Error::Compilation(_) => Line::new(StatusCode::BAD_REQUEST, "compilation_error"),
+        ops::Error::Function(_) => Line::new(StatusCode::INTERNAL_SERVER_ERROR, "function_failed"),
         ops::Error::DatabaseExists => Line::new(StatusCode::PRECONDITION_FAILED, "file_exists"),
         ops::Error::Conflict => Line::new(StatusCode::CONFLICT, "conflict"),
         ops::Error::Invalid(invalid) => Line::new(StatusCode::BAD_REQUEST, name_of(invalid)),
@@ -282,6 +286,7 @@ fn line_of_refusal(refusal: &Refusal) -> Line {
         }
         Refusal::DiskFull { shard } => Line::of_shard(StatusCode::INSUFFICIENT_STORAGE, "insufficient_storage", *shard),
         Refusal::BadBatch(_) => Line::new(StatusCode::BAD_REQUEST, "bad_request"),
+        Refusal::Function(_) => Line::new(StatusCode::INTERNAL_SERVER_ERROR, "function_failed"),
         Refusal::Unreachable(_) => Line::new(unavailable, "no_quorum").soon(),
     }
 }

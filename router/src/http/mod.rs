@@ -20,6 +20,7 @@ mod db_updates;
 mod doc;
 mod documents;
 mod error;
+mod function_request;
 mod gzip;
 mod local;
 mod mango;
@@ -40,6 +41,7 @@ mod standing;
 mod target;
 mod unread;
 mod vet;
+mod views;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -58,7 +60,7 @@ use crate::telemetry::{self, request};
 use all_docs::Kind;
 use call::Call;
 use error::Error;
-use target::{Part, Refused, Scheduled, Server, Target};
+use target::{OfDesign, Part, Refused, Scheduled, Server, Target};
 
 /// CouchDB's old user interface posted documents as forms; no client does.
 const FORMS: &str = "Documents are not taken as forms.";
@@ -177,6 +179,18 @@ async fn others(call: Call, target: Target, method: Method, body: Body) -> Answe
         Target::Attachment(..) => Err(Error::NotImplemented("Attachments are not served yet.")),
         Target::Index(db, path) => match method {
             Method::DELETE => mango::delete(&call, db, path).await,
+            _ => Err(Error::Method(allow)),
+        },
+        Target::OfDesign(db, id, asked) => match asked {
+            OfDesign::View(name) if method == Method::GET || method == Method::POST => {
+                views::view(&call, db, id, name, None, body).await
+            }
+            OfDesign::Queries(name) if method == Method::POST => views::queries(&call, db, id, name, body).await,
+            OfDesign::Info if method == Method::GET => views::info(&call, db, id).await,
+            _ => Err(Error::Method(allow)),
+        },
+        Target::PartitionView(db, partition, id, name) => match method {
+            Method::GET | Method::POST => partition::view(&call, db, partition, (id, name), body).await,
             _ => Err(Error::Method(allow)),
         },
         Target::Partition(db, name, asked) => partition::answer(&call, db, name, asked, body).await,

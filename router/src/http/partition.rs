@@ -1,7 +1,7 @@
 //! `/{db}/_partition/{partition}` and what lies behind it: a part of a database that lies on one shard.
 
 use axum::body::Body;
-use common::ids::DbName;
+use common::ids::{DbName, DocId};
 use common::partition::Partition;
 use http::{Method, StatusCode};
 
@@ -10,7 +10,7 @@ use super::call::Call;
 use super::error::Error;
 use super::read::tell_lag;
 use super::target::{OfPartition, Target};
-use super::{Answer, mango, render};
+use super::{Answer, mango, render, views};
 
 /// Answers for the partition of that name.
 pub(super) async fn answer(call: &Call, db: DbName, name: String, asked: OfPartition, body: Body) -> Answer {
@@ -45,6 +45,16 @@ pub(super) async fn answer(call: &Call, db: DbName, name: String, asked: OfParti
         OfPartition::Find => mango::find(call, db, Some(&partition), body).await,
         OfPartition::Explain => mango::explain(call, db, Some(&partition), body).await,
     }
+}
+
+/// A view's rows of the partition of that name.
+pub(super) async fn view(call: &Call, db: DbName, name: String, (id, view): (DocId, String), body: Body) -> Answer {
+    call.app.ops.partitioned(&db, call.consistency(&call.params())?).await?;
+    let partition = Partition::parse(&name)?;
+    if call.params().get("partition").is_some_and(|other| other != name) {
+        return Err(Error::bad("Conflicting value for `partition` in query string"));
+    }
+    views::view(call, db, id, view, Some(&partition), body).await
 }
 
 async fn info(call: &Call, db: DbName, partition: &Partition) -> Answer {

@@ -4,11 +4,13 @@
 //! `_design/d` are one document. A name that is not allowed is kept as such, since the answer depends on the method.
 
 mod cluster;
+mod design;
 mod index;
 mod partition;
 mod scheduler;
 
 use common::ids::{DbName, DocId, Invalid};
+pub(crate) use design::OfDesign;
 pub(crate) use index::IndexPath;
 pub(crate) use partition::OfPartition;
 use percent_encoding::percent_decode_str;
@@ -41,6 +43,10 @@ pub(crate) enum Target {
     Index(DbName, IndexPath),
     /// A partition, by a name that need not be one: `_partition/{partition}`, and what is asked of it.
     Partition(DbName, String, OfPartition),
+    /// What is asked of a design document besides itself.
+    OfDesign(DbName, DocId, OfDesign),
+    /// A view of a partition: the partition's name, that need not be one, the design document and the view.
+    PartitionView(DbName, String, DocId, String),
     /// The shard of a document: `_shards/{doc}`.
     ShardOf(DbName, DocId),
     /// A replication that is scheduled.
@@ -198,6 +204,8 @@ impl Target {
             Target::Attachment(..) => "/{db}/{doc}/{attachment}",
             Target::Index(..) => "/{db}/_index/{ddoc}/{type}/{name}",
             Target::Partition(_, _, asked) => asked.route(),
+            Target::OfDesign(_, _, asked) => asked.route(),
+            Target::PartitionView(..) => "/{db}/_partition/{partition}/_design/{ddoc}/_view/{view}",
             Target::ShardOf(..) => "/{db}/_shards/{doc}",
             Target::Scheduled(scheduled) => scheduled.route(),
             Target::Refused(_) => "other",
@@ -216,6 +224,8 @@ impl Target {
             Target::Attachment(..) => "DELETE,GET,HEAD,PUT",
             Target::Index(..) => "DELETE",
             Target::Partition(_, _, asked) => asked.allow(),
+            Target::OfDesign(_, _, asked) => asked.allow(),
+            Target::PartitionView(..) => Part::AllDocs.allow(),
             Target::ShardOf(..) => "GET",
             Target::Scheduled(_) | Target::Refused(_) => "GET,HEAD",
         }
@@ -341,8 +351,8 @@ impl Part {
     }
 }
 
-/// What stands behind a design document and is no attachment of it.
-const DESIGN_ENDPOINTS: [&str; 6] = ["_view", "_info", "_show", "_list", "_update", "_rewrite"];
+/// What stands behind a design document, is no attachment of it, and is not served.
+const DESIGN_ENDPOINTS: [&str; 4] = ["_show", "_list", "_update", "_rewrite"];
 
 fn server(first: &str, rest: &str) -> Option<Target> {
     let server = match first {
@@ -426,6 +436,11 @@ fn behind_doc(db: DbName, id: &str, rest: &str) -> Target {
     let first = rest.split('/').next().unwrap_or(rest);
     if id.is_design() && (first.starts_with("_search") || first.starts_with("_nouveau")) {
         return Target::Refused(Refused::Search);
+    }
+    if id.is_design()
+        && let Some(target) = design::parse(&db, &id, rest)
+    {
+        return target;
     }
     if id.is_design() && DESIGN_ENDPOINTS.contains(&first) {
         return Target::Refused(Refused::NotImplemented);

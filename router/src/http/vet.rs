@@ -33,6 +33,9 @@ pub(super) async fn document(
         return replication(call, id, parsed);
     }
     target(call, id)?;
+    if id.is_design() && !parsed.deleted {
+        ops::views::design::check(&parsed.body.json).await?;
+    }
     Ok(parsed)
 }
 

@@ -44,6 +44,18 @@ pub enum Error {
     /// The indexes of the database changed while they were read, again and again.
     #[error("The indexes of the database are being changed; try again.")]
     IndexesChange,
+    /// There is no such view.
+    #[error("missing_named_view")]
+    NoView,
+    /// A design document that is none.
+    #[error("{0}")]
+    Design(String),
+    /// A function of a design document that is none.
+    #[error("{0}")]
+    Compilation(String),
+    /// A function of a design document failed where that cannot be passed over.
+    #[error("{0}")]
+    Function(String),
     /// Anything else that the caller must write differently.
     #[error("{0}")]
     Bad(Cow<'static, str>),

@@ -15,6 +15,7 @@ pub mod local;
 mod partition;
 pub mod purge;
 pub mod revs;
+pub mod views;
 pub mod write;
 
 use std::sync::Arc;

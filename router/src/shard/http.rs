@@ -11,6 +11,7 @@ use common::ids::{Index, NodeId, ShardId};
 use common::refusal::Refusal;
 use common::secret::Secret;
 use common::state::{Campaign, Drain, NodeState, Promote};
+use common::view::{ViewAnswer, ViewRequest};
 use common::wire::{self, ChangesAnswer, ReadAnswer, ReadRequest, WriteAnswer};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -189,6 +190,11 @@ impl<C: Connect + Clone + Send + Sync + 'static> Transport for HttpTransport<C> 
 
     fn changes<'a>(&'a self, shard: ShardId, request: &'a ChangesRequest) -> BoxFuture<'a, ChangesAnswer> {
         let exchange = self.exchange(shard, "changes", wire::encode(request));
+        exchange.map(move |answer| answer.unwrap_or_else(|failure| Err(self.harmless(Some(shard), failure)))).boxed()
+    }
+
+    fn view<'a>(&'a self, shard: ShardId, request: &'a ViewRequest) -> BoxFuture<'a, ViewAnswer> {
+        let exchange = self.exchange(shard, "view", wire::encode(request));
         exchange.map(move |answer| answer.unwrap_or_else(|failure| Err(self.harmless(Some(shard), failure)))).boxed()
     }
 

@@ -13,6 +13,7 @@ use common::ids::{Index, NodeId, ShardId};
 use common::metrics::Sheet;
 use common::refusal::Refusal;
 use common::state::{Campaign, Drain, NodeState, Promote};
+use common::view::{ViewAnswer, ViewRequest};
 use common::wire::{ChangesAnswer, ReadAnswer, ReadRequest, WriteAnswer};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
@@ -53,6 +54,10 @@ impl Transport for LocalTransport {
 
     fn changes<'a>(&'a self, shard: ShardId, request: &'a ChangesRequest) -> BoxFuture<'a, ChangesAnswer> {
         self.node.changes(shard, request.clone()).boxed()
+    }
+
+    fn view<'a>(&'a self, shard: ShardId, request: &'a ViewRequest) -> BoxFuture<'a, ViewAnswer> {
+        self.node.view(shard, request.clone()).boxed()
     }
 
     fn state(&self) -> BoxFuture<'_, Result<NodeState, Refusal>> {

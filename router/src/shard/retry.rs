@@ -90,7 +90,9 @@ pub fn decide(attempt: &Attempt<'_>, refusal: &Refusal, patience: &Patience) -> 
     }
     match refusal {
         // Repeating these changes nothing; the client may know better.
-        Refusal::BadBatch(_) | Refusal::DiskFull { .. } | Refusal::Overloaded { .. } => give_up(refusal.clone()),
+        Refusal::BadBatch(_) | Refusal::Function(_) | Refusal::DiskFull { .. } | Refusal::Overloaded { .. } => {
+            give_up(refusal.clone())
+        }
         // A new primary can still say what became of it.
         Refusal::UnknownOutcome { .. } if attempt.primary.is_some_and(|primary| primary != attempt.asked) => {
             again(attempt)

@@ -11,6 +11,7 @@ use common::ids::{Index, NodeId, ShardId};
 use common::metrics::Sheet;
 use common::refusal::Refusal;
 use common::state::{Campaign, Drain, NodeState, Promote};
+use common::view::{ViewAnswer, ViewRequest};
 use common::wire::{ChangesAnswer, ReadAnswer, ReadRequest, WriteAnswer};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -34,6 +35,9 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Asks for changes; the answer may take as long as the request says.
     fn changes<'a>(&'a self, shard: ShardId, request: &'a ChangesRequest) -> BoxFuture<'a, ChangesAnswer>;
+
+    /// Asks for rows of a view; the answer may take as long as the request says.
+    fn view<'a>(&'a self, shard: ShardId, request: &'a ViewRequest) -> BoxFuture<'a, ViewAnswer>;
 
     /// Asks how all replicas of the node are. Never waits behind the other calls.
     fn state(&self) -> BoxFuture<'_, Result<NodeState, Refusal>>;

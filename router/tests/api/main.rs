@@ -20,6 +20,7 @@ mod replicator;
 mod scatter;
 mod script;
 mod transcript;
+mod views;
 
 use cluster::TestCluster;
 use script::{Script, text_of};

@@ -17,7 +17,7 @@ const WITHOUT_ETAG: [&str; 3] = ["changes", "uuids", "all_dbs"];
 
 /// What waits for a feature: the method, path and body of a question that answers 501 as long as it does, and the
 /// titles. When it no longer does, put the titles into the script.
-const WAITING: [(&str, [&str; 3], &[&str]); 2] = [
+const WAITING: [(&str, [&str; 3], &[&str]); 1] = [
     (
         "attachments",
         ["PUT", "/wdb/a/file.txt", "hello"],
@@ -35,11 +35,6 @@ const WAITING: [(&str, [&str; 3], &[&str]); 2] = [
             "stub keep",
             "bad stub",
         ],
-    ),
-    (
-        "views",
-        ["GET", "/wdb/_design/v/_view/x", ""],
-        &["view", "view query reduce", "view query rows", "view group", "ddoc missing", "ddoc info"],
     ),
 ];
 

@@ -1,4 +1,4 @@
-//! What routers ask: writes, reads and changes of one shard, in postcard behind a version byte.
+//! What routers ask: writes, reads, changes and views of one shard, in postcard behind a version byte.
 
 use std::sync::Arc;
 
@@ -35,6 +35,13 @@ pub(super) async fn changes(State(node): State<Arc<Node>>, Path(shard): Path<Sha
     })
 }
 
+pub(super) async fn view(State(node): State<Arc<Node>>, Path(shard): Path<ShardId>, body: Bytes) -> Response {
+    respond(match decode(&body) {
+        Ok(request) => node.view(shard, request).await,
+        Err(refusal) => Err(refusal),
+    })
+}
+
 pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     wire::decode(body).map_err(|error| Refusal::BadBatch(error.to_string()))
 }
@@ -56,6 +63,7 @@ fn status(refusal: &Refusal) -> StatusCode {
         Refusal::Overloaded { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::DiskFull { .. } => StatusCode::INSUFFICIENT_STORAGE,
         Refusal::BadBatch(_) => StatusCode::BAD_REQUEST,
+        Refusal::Function(_) => StatusCode::INTERNAL_SERVER_ERROR,
         Refusal::Unreachable(_) => StatusCode::BAD_GATEWAY,
     }
 }

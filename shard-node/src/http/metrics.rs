@@ -12,14 +12,15 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::node::Node;
-use crate::process;
 use crate::telemetry::{self, request};
+use crate::{js, process};
 
 pub(super) async fn metrics(State(node): State<Arc<Node>>, headers: HeaderMap) -> Response {
     let mut sheet = Sheet::default();
     node.measure(&mut sheet);
     node.requests().measure(&mut sheet);
     process::measure(&mut sheet);
+    js::measure(&mut sheet);
     let format = Format::accepted(headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()));
     ([(CONTENT_TYPE, format.content_type())], sheet.text(format)).into_response()
 }

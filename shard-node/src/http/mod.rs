@@ -44,6 +44,7 @@ pub fn routes(node: Arc<Node>, secret: Option<Secret>) -> Router {
         .route("/v1/shards/{shard}/write", post(data::write))
         .route("/v1/shards/{shard}/read", post(data::read))
         .route("/v1/shards/{shard}/changes", post(data::changes))
+        .route("/v1/shards/{shard}/view", post(data::view))
         .route("/v1/shards/{shard}/export", post(export::export))
         .route("/_metrics", get(metrics::metrics))
         .layer(middleware::from_fn_with_state(secret.map(Arc::new), check_secret))

@@ -304,6 +304,19 @@ impl Group {
         self.engine.apply(batch).map(|()| true)
     }
 
+    /// Writes beside the log what can be made again from what is in it: a batch made of what the engine has now.
+    pub(crate) fn write_beside<T>(
+        &self,
+        make: impl FnOnce(&dyn storage::Read) -> Result<(storage::Batch, T), storage::Error>,
+    ) -> Result<T, storage::Error> {
+        let _open = self.shared.gate.read().unwrap_or_else(PoisonError::into_inner);
+        let (batch, made) = make(self.engine.as_ref())?;
+        if !batch.changes.is_empty() {
+            self.engine.apply(batch)?;
+        }
+        Ok(made)
+    }
+
     /// Committed entries from `from` on, for people to read.
     pub(crate) fn committed(&self, from: Index, limit: usize) -> Result<Vec<Committed>, String> {
         let end = self.shared.applied().log_id.map_or(0, |id| id.index + 1);

@@ -10,6 +10,7 @@ pub(crate) mod housekeeping;
 pub(crate) mod identity;
 mod lead;
 mod reads;
+mod views;
 mod writes;
 
 use std::collections::BTreeSet;
@@ -68,6 +69,7 @@ pub(crate) struct Replica {
     writes: Writes,
     reads: Reads,
     feeds: Arc<Feeds>,
+    indexing: views::Indexing,
     /// Set while the primary hands over and when the node stops: no more writes.
     closing: AtomicBool,
     /// One more than the newest term in which it was made to stand for election; 0 before the first time.
@@ -169,6 +171,7 @@ impl Replica {
                 writes,
                 reads,
                 feeds,
+                indexing: views::Indexing::default(),
                 closing: AtomicBool::new(false),
                 stood: AtomicU64::new(0),
                 no_room: AtomicBool::new(false),

@@ -10,13 +10,17 @@ use std::ops::Bound;
 use bytes::Bytes;
 use common::change::{Change, ChangesPage, ChangesRequest, PENDING_COUNTED_MAX};
 use common::ids::{DbUid, Seq};
-use common::query::DbCounters;
+use common::query::{DbCounters, RevBody, Revs};
 
 use super::keys::{self, Key};
-use super::record::{self, SeqRow};
+use super::read;
+use super::record::{self, DocRecord, SeqRow};
 use super::{PAGE_BYTES_MAX, counters, damaged, decoded, doc, is_dropped, key_of};
 use crate::storage::{Error, Pairs, Read};
 pub use filter::Filter;
+
+/// Rows put to a filter function in one page: it takes much longer than a selector.
+const FUNCTION_ROWS_MAX: usize = 300;
 
 /// One page of changes. Answers at once, also with nothing: waiting is the caller's.
 pub fn changes(reader: &dyn Read, request: &ChangesRequest) -> Result<ChangesPage, Error> {
@@ -25,18 +29,36 @@ pub fn changes(reader: &dyn Read, request: &ChangesRequest) -> Result<ChangesPag
 
 /// The same, of rows put to `filter`: that of the request's selector.
 pub fn filtered(reader: &dyn Read, request: &ChangesRequest, filter: Option<&Filter>) -> Result<ChangesPage, Error> {
+    Ok(with_subjects(reader, request, filter)?.0)
+}
+
+/// The same, with the leaves that a filter function is to be asked about: for each row those of the request.
+pub fn with_subjects(
+    reader: &dyn Read,
+    request: &ChangesRequest,
+    filter: Option<&Filter>,
+) -> Result<(ChangesPage, Vec<Vec<RevBody>>), Error> {
     let page = page(reader, request, filter);
     // Asked last: what a drop and the sweep behind it did to a page meanwhile, an error included, is of no account.
     if is_dropped(reader, request.db)? {
-        return Ok(ChangesPage { rows: Vec::new(), more: false, last_seq: Seq(0), pending: 0, dropped: true });
+        let page = ChangesPage { rows: Vec::new(), more: false, last_seq: Seq(0), pending: 0, dropped: true };
+        return Ok((page, Vec::new()));
     }
     page
 }
 
-fn page(reader: &dyn Read, request: &ChangesRequest, filter: Option<&Filter>) -> Result<ChangesPage, Error> {
+fn page(
+    reader: &dyn Read,
+    request: &ChangesRequest,
+    filter: Option<&Filter>,
+) -> Result<(ChangesPage, Vec<Vec<RevBody>>), Error> {
     let counters = counters(reader, request.db)?;
     let stream = Stream { reader, db: request.db, counters, descending: request.descending, filter };
-    let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
+    let mut limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
+    if request.function.is_some() {
+        limit = limit.min(FUNCTION_ROWS_MAX);
+    }
+    let mut subjects = Vec::new();
     let (mut rows, mut more, mut bytes) = (Vec::new(), false, 0);
     for pair in stream.behind(request.since) {
         let (key, value) = pair?;
@@ -44,15 +66,18 @@ fn page(reader: &dyn Read, request: &ChangesRequest, filter: Option<&Filter>) ->
             more = true;
             break;
         }
-        if let Some((change, looked_at)) = stream.change(request, &key, value)? {
+        if let Some((change, looked_at, leaves)) = stream.change(request, &key, value)? {
             // What is looked at costs as much as what is sent, and a page must come to its end.
             bytes += size(&change).max(looked_at);
             rows.push(change);
+            if request.function.is_some() {
+                subjects.push(leaves);
+            }
         }
     }
     let at = rows.last().map_or(request.since, |row| row.seq);
     let pending = if more { stream.count(request.since, at, rows.len())? } else { 0 };
-    Ok(ChangesPage { rows, more, last_seq: counters.seq, pending, dropped: false })
+    Ok((ChangesPage { rows, more, last_seq: counters.seq, pending, dropped: false }, subjects))
 }
 
 /// About what the row takes on the wire.
@@ -60,6 +85,9 @@ fn size(change: &Change) -> usize {
     let rev = 24;
     change.id.as_str().len() + change.json.as_ref().map_or(0, Bytes::len) + change.leaves.len() * rev
 }
+
+/// A row, how many bytes of bodies were looked at for it, and the leaves for a filter function.
+type Found = (Change, usize, Vec<RevBody>);
 
 /// One database's stream, seen in one direction.
 struct Stream<'a> {
@@ -89,9 +117,9 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// The row at `key`, and how many bytes of bodies were looked at for it; `None` if its document has moved on, or is
-    /// gone, since the row was read.
-    fn change(&self, request: &ChangesRequest, key: &[u8], value: Bytes) -> Result<Option<(Change, usize)>, Error> {
+    /// The row at `key`, how many bytes of bodies were looked at for it, and the leaves for a filter function; `None` if
+    /// its document has moved on, or is gone, since the row was read.
+    fn change(&self, request: &ChangesRequest, key: &[u8], value: Bytes) -> Result<Option<Found>, Error> {
         let Key::BySeq(_, seq) = key_of(key)? else { return Err(damaged(key, "it lies in the stream")) };
         let row = decoded(key, Some(value), |value| record::decode::<SeqRow>(value))?;
         let SeqRow { id, mut leaves, deleted } = row.ok_or_else(|| damaged(key, "its row is gone"))?;
@@ -99,8 +127,8 @@ impl<'a> Stream<'a> {
             leaves.truncate(1);
         }
         let mut change = Change { seq, id, leaves, deleted, json: None, matching: None };
-        if !request.bodies && self.filter.is_none() {
-            return Ok(Some((change, 0)));
+        if !request.bodies && self.filter.is_none() && request.function.is_none() {
+            return Ok(Some((change, 0, Vec::new())));
         }
         let record = match doc(self.reader, &Key::Doc(self.db, change.id.clone()).encode())? {
             Some(record) if record.seq == seq => record,
@@ -109,7 +137,12 @@ impl<'a> Stream<'a> {
             None if self.reader.get(key)?.is_none() => return Ok(None),
             Some(_) | None => return Err(damaged(key, "its document is older")),
         };
-        let mut looked_at = 0;
+        let (mut looked_at, mut leaves) = (0, Vec::new());
+        if request.function.is_some() {
+            let Some(found) = self.leaves(request, &change, &record)? else { return Ok(None) };
+            looked_at = found.iter().map(|leaf| leaf.json.len()).sum();
+            leaves = found;
+        }
         if let Some(filter) = self.filter {
             let Some(put) = filter.put(self.reader, self.db, &change, &record)? else { return Ok(None) };
             looked_at = put.looked_at;
@@ -120,7 +153,22 @@ impl<'a> Stream<'a> {
         } else if request.bodies {
             change.json = Some(record.json);
         }
-        Ok(Some((change, looked_at)))
+        Ok(Some((change, looked_at, leaves)))
+    }
+
+    /// The leaves that a function is to be asked about; `None` if the document has moved on.
+    fn leaves(
+        &self,
+        request: &ChangesRequest,
+        change: &Change,
+        record: &DocRecord,
+    ) -> Result<Option<Vec<RevBody>>, Error> {
+        if !request.all_leaves || record.single {
+            let winner = RevBody { rev: record.winner.clone(), deleted: record.deleted, json: record.json.clone() };
+            return Ok(Some(vec![winner]));
+        }
+        let answer = read::document(self.reader, self.db, &change.id, &Revs::Leaves, false)?;
+        Ok(answer.filter(|doc| doc.seq == change.seq).map(|doc| doc.found))
     }
 
     /// How many rows stand behind `at`, the end of a page of `page` rows that began behind `since`.

@@ -8,6 +8,7 @@ use std::fmt;
 use bytes::Bytes;
 use common::ids::{DbUid, DocId, RequestId, Seq};
 use common::rev::{Rev, RevHash};
+use common::view::Signature;
 
 /// Tags of the keys that concern the whole shard. All below [`DB`], so that a reader of a sorted stream of pairs knows
 /// the dropped databases before it meets their keys.
@@ -31,6 +32,7 @@ const PURGES: u8 = 9;
 const PURGE_NUMBER: u8 = 1;
 const PURGE_REQUEST: u8 = 2;
 const INDEXES: u8 = 10;
+const VIEW: u8 = 11;
 
 const TAG: usize = 1;
 const UID: usize = 16;
@@ -67,6 +69,8 @@ pub enum Key {
     Entry(DbUid, u32, Bytes),
     /// What is known of a database's indexes.
     Indexes(DbUid),
+    /// A part of an index of views, see [`super::views`].
+    View(DbUid, Signature, Bytes),
 }
 
 /// Bytes that are no key of ours.
@@ -95,6 +99,7 @@ impl Key {
             Self::PurgeRequest(db, RequestId(request)) => tagged(*db, PURGE_REQUEST, request.as_bytes()),
             Self::Entry(db, number, rest) => [&entries(*db, *number).0[..], rest].concat().into(),
             Self::Indexes(db) => in_db(*db, INDEXES, 0).into(),
+            Self::View(db, signature, rest) => [&view(*db, *signature).0[..], rest].concat().into(),
         }
     }
 
@@ -125,6 +130,10 @@ impl Key {
                 Ok(Self::Entry(db, u32::from_be_bytes(*number), Bytes::copy_from_slice(rest)))
             }
             INDEXES if rest.is_empty() => Ok(Self::Indexes(db)),
+            VIEW => {
+                let (signature, rest) = rest.split_first_chunk().ok_or(Unknown)?;
+                Ok(Self::View(db, Signature(*signature), Bytes::copy_from_slice(rest)))
+            }
             PURGES => match rest.split_first() {
                 None => Ok(Self::Purges(db)),
                 Some((&PURGE_NUMBER, number)) => Ok(Self::Purge(db, u64_of(number)?)),
@@ -146,7 +155,7 @@ impl Key {
                 Some(*db)
             }
             Self::Purges(db) | Self::Purge(db, _) | Self::PurgeRequest(db, _) => Some(*db),
-            Self::Entry(db, ..) | Self::Indexes(db) => Some(*db),
+            Self::Entry(db, ..) | Self::Indexes(db) | Self::View(db, ..) => Some(*db),
         }
     }
 }
@@ -167,6 +176,7 @@ impl fmt::Display for Key {
             Self::PurgeRequest(db, RequestId(request)) => write!(f, "purge request {db} {request}"),
             Self::Entry(db, number, rest) => write!(f, "entry {db} {number} {rest:?}"),
             Self::Indexes(db) => write!(f, "indexes {db}"),
+            Self::View(db, signature, rest) => write!(f, "view {db} {signature} {rest:?}"),
         }
     }
 }
@@ -229,6 +239,26 @@ pub(crate) fn entries(db: DbUid, number: u32) -> Span {
     (of(number), number.checked_add(1).map_or_else(|| in_db(db, INDEX + 1, 0), of))
 }
 
+/// An index of views.
+pub(crate) fn view(db: DbUid, signature: Signature) -> Span {
+    let mut low = in_db(db, VIEW, signature.0.len());
+    low.extend_from_slice(&signature.0);
+    let high = match signature.0.iter().rposition(|byte| *byte < u8::MAX) {
+        Some(at) => {
+            let mut high = low[..HEAD + at].to_vec();
+            high.push(signature.0[at] + 1);
+            high
+        }
+        None => in_db(db, VIEW + 1, 0),
+    };
+    (low, high)
+}
+
+/// All indexes of views.
+pub(crate) fn views(db: DbUid) -> Span {
+    (in_db(db, VIEW, 0), in_db(db, VIEW + 1, 0))
+}
+
 /// Everything of a database but the note that it was dropped.
 pub(crate) fn whole_db(db: DbUid) -> Span {
     (in_db(db, 0, 0), in_db(db, u8::MAX, 0))
@@ -241,7 +271,7 @@ pub(crate) fn all_dropped() -> Span {
 
 /// Keys that can be made again from other keys: a snapshot leaves them out.
 pub(crate) fn is_derived(key: &Key) -> bool {
-    matches!(key, Key::BySeq(..))
+    matches!(key, Key::BySeq(..) | Key::View(..))
 }
 
 fn in_db(db: DbUid, kind: u8, room: usize) -> Vec<u8> {

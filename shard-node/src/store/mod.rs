@@ -16,6 +16,7 @@ pub mod record;
 pub mod snapshot;
 mod sweep;
 mod tally;
+pub mod views;
 
 #[cfg(test)]
 mod testing;
@@ -25,13 +26,13 @@ mod tests;
 use std::ops::Bound;
 
 use bytes::Bytes;
-use common::ids::DbUid;
+use common::ids::{DbUid, Seq};
 use common::mango::kept::ShardIndexes;
 use common::query::DbCounters;
 
 use crate::storage::{Error, Pairs, Read};
 pub use apply::{Apply, Folded, Known};
-pub use changes::{Filter, changes, filtered};
+pub use changes::{Filter, changes, filtered, with_subjects};
 use keys::{Key, Span};
 pub use read::read;
 use record::DocRecord;
@@ -44,6 +45,16 @@ pub const PAGE_BYTES_MAX: usize = 4 << 20;
 /// Raft's opaque record of what was applied last, as it went in with its batch; `None` in a new store.
 pub fn applied(reader: &dyn Read) -> Result<Option<Bytes>, Error> {
     reader.get(&Key::Applied.encode())
+}
+
+/// Last seq of a database.
+pub fn last_seq(reader: &dyn Read, db: DbUid) -> Result<Seq, Error> {
+    Ok(counters(reader, db)?.seq)
+}
+
+/// Whether a database was dropped.
+pub fn dropped(reader: &dyn Read, db: DbUid) -> Result<bool, Error> {
+    is_dropped(reader, db)
 }
 
 fn is_dropped(reader: &dyn Read, db: DbUid) -> Result<bool, Error> {

@@ -1,20 +1,17 @@
 //! `GET` and `POST /{db}/_changes`: a database's feed, as it is now or as it goes on.
 
 mod filter;
+mod function;
 mod options;
 mod row;
 mod sending;
 
 use axum::body::Body;
-use common::ids::{DbName, DocId};
-use common::query::Revs;
+use common::ids::DbName;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use super::call::Call;
-use super::error::Error;
 use super::{Answer, render};
-use crate::ops;
-use crate::ops::get::Wanted;
 use crate::telemetry::request;
 use filter::Filter;
 use options::{Kind, Options};
@@ -32,9 +29,10 @@ pub(super) async fn feed(call: &Call, name: DbName, body: Body) -> Answer {
     if let Some(body) = body.as_ref().filter(|body| !body.is_empty()) {
         params.add_body(body)?;
     }
-    let options = Options::of(&params, call.header(LAST_EVENT_ID), body.is_some())?;
+    let mut options = Options::of(&params, call.header(LAST_EVENT_ID), body.is_some())?;
     if let Filter::Function { design, member, function } = &options.filter {
-        return Err(no_function(call, &name, design, member, function).await?);
+        options.function =
+            Some(Box::new(function::read(call, &name, (design, member, function), body.as_ref()).await?));
     }
     let kind = options.kind;
     // The first page is there before the status goes out: a shard that cannot answer fails the whole request.
@@ -62,21 +60,5 @@ pub(super) async fn feed(call: &Call, name: DbName, body: Body) -> Answer {
             response
         }
         _ => render::json_stream(body),
-    })
-}
-
-/// There are no filter functions yet: why this one cannot be used.
-async fn no_function(call: &Call, db: &DbName, design: &str, member: &str, function: &str) -> Result<Error, Error> {
-    let id = DocId::parse(&format!("_design/{design}"))?;
-    let wanted = Wanted { revs: Revs::Winner, tree: false };
-    let (doc, _) = call.app.ops.get(db, &id, &wanted, common::query::Consistency::Linearizable).await?;
-    let Some(design) = doc.filter(|doc| !doc.deleted).and_then(|doc| doc.found.into_iter().next()) else {
-        return Ok(ops::Error::Missing.into());
-    };
-    let members: serde_json::Value = serde_json::from_slice(&design.json).unwrap_or_default();
-    Ok(match members.get(member).map(|functions| functions.get(function)) {
-        None => Error::NoKey(member.into()),
-        Some(None) => Error::NoKey(function.into()),
-        Some(Some(_)) => Error::NotImplemented("Filter functions are not served yet."),
     })
 }

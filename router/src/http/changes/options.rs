@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::change::Change;
+use common::change::{Change, FilterFunction};
 use common::rev::Rev;
 
 use super::filter::Filter;
@@ -48,6 +48,8 @@ pub(super) struct Options {
     /// Shows the seq of each n-th row only.
     pub(super) seq_interval: u64,
     pub(super) filter: Filter,
+    /// The function that the filter names, once it was read.
+    pub(super) function: Option<Box<FilterFunction>>,
 }
 
 impl Options {
@@ -74,6 +76,7 @@ impl Options {
             heartbeat,
             seq_interval: params.number("seq_interval")?.unwrap_or(1).max(1),
             filter: Filter::of(params, posted)?,
+            function: None,
         })
     }
 

@@ -216,5 +216,6 @@ fn feed_options(options: &Options, sent: u64, until: Option<Token>, resume: Opti
         until,
         resume,
         selector: options.filter.selector().map(Box::from),
+        function: options.function.clone(),
     }
 }

@@ -5,7 +5,7 @@ use super::super::target::{Part, Server};
 use super::documents as doc;
 use super::operation::{Kind, Op, Param, Shape, header, query};
 use super::routes::{Named, Route};
-use super::shapes;
+use super::{shapes, views};
 use crate::backup::catalog as backup;
 use crate::replicator::{DocRow, JobRow};
 
@@ -38,6 +38,26 @@ const LISTING: [Param; 11] = [
     query("keys", Kind::Json, "Ids, in this order"),
     INCLUDE_DOCS,
     CONFLICTS,
+    query("update_seq", Kind::Flag, "Whether the place in the feed is told"),
+];
+const VIEWING: [Param; 18] = [
+    LIMIT,
+    SKIP,
+    DESCENDING,
+    INCLUSIVE_END,
+    START_KEY,
+    END_KEY,
+    query("startkey_docid", Kind::Text, "Among the rows of `start_key`, where to begin"),
+    query("endkey_docid", Kind::Text, "Among the rows of `end_key`, where to end"),
+    query("key", Kind::Json, "One key"),
+    query("keys", Kind::Json, "Keys, in this order"),
+    INCLUDE_DOCS,
+    CONFLICTS,
+    query("reduce", Kind::Flag, "Whether rows are reduced, if the view can"),
+    query("group", Kind::Flag, "Whether rows of equal keys are reduced by themselves"),
+    query("group_level", Kind::Number, "The same for keys that begin with so many equal items"),
+    query("update", Kind::OneOf(&["true", "false", "lazy"]), "Whether the index is brought up to date before"),
+    query("sorted", Kind::Flag, "Taken and not needed: rows are sorted"),
     query("update_seq", Kind::Flag, "Whether the place in the feed is told"),
 ];
 const READING: [Param; 7] = [
@@ -282,7 +302,23 @@ fn named_ops(named: Named) -> Vec<Op> {
         Named::PartitionExplain => part_ops(Part::Explain),
         Named::ScheduledJob => vec![Op::get("A replication under way").gives::<JobRow>(200).refuses(&[404])],
         Named::ScheduledDoc => vec![Op::get("A document's replication").gives::<DocRow>(200).refuses(&[404])],
+        Named::PartitionView => view("A view's rows of a partition", "The same, with options in the body"),
+        Named::View => view("A view", "A view, with options in the body"),
+        Named::ViewQueries => {
+            let several =
+                Op::post("Several queries of a view at once").with(&[CONSISTENCY]).takes::<views::ViewQueries>();
+            vec![several.gives::<views::ViewsRows>(200)]
+        }
+        Named::DesignInfo => {
+            vec![Op::get("What there is to say of a design document's views").gives::<views::DesignInfo>(200)]
+        }
     }
+}
+
+fn view(get: &'static str, post: &'static str) -> Vec<Op> {
+    let with = |op: Op| op.with(&VIEWING).with(&[CONSISTENCY]);
+    let gives = |op: Op| op.gives::<views::ViewRows>(200);
+    vec![gives(with(Op::get(get))), gives(with(Op::post(post)).takes::<views::ViewOptions>())]
 }
 
 fn database() -> Vec<Op> {

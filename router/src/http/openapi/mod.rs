@@ -14,6 +14,8 @@ mod routes;
 mod shapes;
 #[cfg(test)]
 mod tests;
+#[expect(dead_code, reason = "shapes are read by their derive alone")]
+mod views;
 
 use std::sync::LazyLock;
 

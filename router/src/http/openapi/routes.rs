@@ -28,6 +28,10 @@ pub(super) enum Named {
     PartitionExplain,
     ScheduledJob,
     ScheduledDoc,
+    PartitionView,
+    View,
+    ViewQueries,
+    DesignInfo,
 }
 
 impl Route {
@@ -59,6 +63,10 @@ impl Route {
                 Named::PartitionExplain => "/db/_partition/partition/_explain",
                 Named::ScheduledJob => "/_scheduler/jobs/job",
                 Named::ScheduledDoc => "/_scheduler/docs/_replicator/doc",
+                Named::PartitionView => "/db/_partition/partition/_design/ddoc/_view/view",
+                Named::View => "/db/_design/ddoc/_view/view",
+                Named::ViewQueries => "/db/_design/ddoc/_view/view/queries",
+                Named::DesignInfo => "/db/_design/ddoc/_info",
             }),
         }
     }
@@ -76,17 +84,14 @@ const fn unserved(template: &'static str, methods: &'static [&'static str], summ
 }
 
 /// What is answered with 501.
-pub(super) static UNSERVED: [Unserved; 14] = [
+pub(super) static UNSERVED: [Unserved; 11] = [
     unserved("/_reshard", &["GET"], "Resharding"),
     unserved("/_cluster_setup", &["GET", "POST"], "Set a cluster up"),
     unserved("/{db}/_partition/{partition}/_changes", &["GET"], "What has changed in a partition"),
     unserved("/{db}/_partition/{partition}/_index", &["GET", "POST"], "Indexes of a partition"),
-    unserved("/{db}/_partition/{partition}/_design/{ddoc}/_view/{view}", &["GET"], "A view of a partition"),
     unserved("/{db}/_purged_infos", &["GET"], "Purges that are remembered"),
     unserved("/{db}/_auto_purge", &["GET", "PUT"], "When deleted documents are purged"),
     unserved("/{db}/_time_seq", &["GET", "DELETE"], "Which changes were made when"),
-    unserved("/{db}/_design/{ddoc}/_info", &["GET"], "What there is to say of a design document's views"),
-    unserved("/{db}/_design/{ddoc}/_view/{view}", &["GET", "POST"], "A view"),
     unserved("/{db}/_design/{ddoc}/_show/{function}", &["GET", "POST"], "A show function"),
     unserved("/{db}/_design/{ddoc}/_list/{function}/{view}", &["GET", "POST"], "A list function"),
     unserved("/{db}/_design/{ddoc}/_update/{function}", &["POST"], "An update function"),

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::super::target::{OfPartition, Refused, Scheduled, Target};
+use super::super::target::{OfDesign, OfPartition, Refused, Scheduled, Target};
 use super::document::{document, operation_id};
 use super::routes::{Named, Route, UNSERVED};
 
@@ -32,6 +32,12 @@ fn route_of(target: &Target) -> Option<Route> {
         }),
         Target::Scheduled(Scheduled::Job(_)) => Route::Named(Named::ScheduledJob),
         Target::Scheduled(Scheduled::Doc(..)) => Route::Named(Named::ScheduledDoc),
+        Target::OfDesign(_, _, asked) => Route::Named(match asked {
+            OfDesign::View(_) => Named::View,
+            OfDesign::Queries(_) => Named::ViewQueries,
+            OfDesign::Info => Named::DesignInfo,
+        }),
+        Target::PartitionView(..) => Route::Named(Named::PartitionView),
         Target::Refused(_) => return None,
     })
 }

@@ -47,8 +47,11 @@ pub(super) fn parse(db: DbName, behind: &str) -> Target {
         Some((name, "_find")) => (name, OfPartition::Find),
         Some((name, "_explain")) => (name, OfPartition::Explain),
         // Known to CouchDB, or to be ours.
-        Some((_, rest)) if rest == "_changes" || rest == "_index" || rest.starts_with("_design/") => {
+        Some((_, rest)) if rest == "_changes" || rest == "_index" => {
             return Target::Refused(Refused::NotImplemented);
+        }
+        Some((name, rest)) if rest.starts_with("_design/") => {
+            return super::design::in_partition(db, name, &rest["_design/".len()..]);
         }
         Some(_) => return Target::Refused(Refused::Nothing),
     };

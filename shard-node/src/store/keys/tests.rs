@@ -17,6 +17,10 @@ fn any_db() -> impl Strategy<Value = DbUid> {
     prop::sample::select(vec![0, 1, 0x0101, u128::MAX - 1, u128::MAX]).prop_map(|uid| DbUid(uuid::Uuid::from_u128(uid)))
 }
 
+fn any_signature() -> impl Strategy<Value = Signature> {
+    prop::sample::select(vec![[0; 16], [7; 16], [u8::MAX; 16]]).prop_map(Signature)
+}
+
 fn any_key() -> impl Strategy<Value = Key> {
     let local = "[a-c]{1,3}".prop_map(|text| DocId::parse(&format!("_local/{text}")).expect("valid"));
     prop_oneof![
@@ -34,6 +38,7 @@ fn any_key() -> impl Strategy<Value = Key> {
             .prop_map(|(db, request)| Key::PurgeRequest(db, RequestId(uuid::Uuid::from_u128(request)))),
         (any_db(), any::<u32>(), "[a-c]{0,3}").prop_map(|(db, number, rest)| Key::Entry(db, number, rest.into())),
         any_db().prop_map(Key::Indexes),
+        (any_db(), any_signature(), "[a-c]{0,3}").prop_map(|(db, view, rest)| Key::View(db, view, rest.into())),
     ]
 }
 
@@ -54,6 +59,7 @@ fn rank(key: &Key) -> (u8, Option<DbUid>, u8, String, u64) {
         Key::PurgeRequest(db, request) => (4, Some(*db), 11, request.to_string(), 0),
         Key::Entry(db, number, rest) => (4, Some(*db), 8, format!("{number:010} {rest:?}"), 0),
         Key::Indexes(db) => (4, Some(*db), 12, none(), 0),
+        Key::View(db, view, rest) => (4, Some(*db), 13, format!("{view} {rest:?}"), 0),
     }
 }
 
@@ -88,6 +94,14 @@ proptest! {
     }
 
     #[test]
+    fn an_index_of_views_is_one_range(key in any_key(), db in any_db(), signature in any_signature()) {
+        let (low, high) = view(db, signature);
+        let bytes = key.encode();
+        let inside = low.as_slice() <= &bytes[..] && &bytes[..] < high.as_slice();
+        prop_assert_eq!(inside, matches!(&key, Key::View(of, view, _) if (*of, *view) == (db, signature)));
+    }
+
+    #[test]
     fn foreign_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
         if let Ok(key) = Key::decode(&bytes) {
             prop_assert_eq!(&key.encode()[..], &bytes[..]);
@@ -114,6 +128,8 @@ fn the_bytes_on_disk_never_change() {
     assert_eq!(hex(Key::Indexes(db)), format!("10{uid}0a"));
     assert_eq!(hex(Key::Purges(db)), format!("10{uid}09"));
     assert_eq!(hex(Key::Purge(db, 258)), format!("10{uid}09010000000000000102"));
+    let view = Key::View(db, Signature([9; 16]), Bytes::from_static(b"r"));
+    assert_eq!(hex(view), format!("10{uid}0b{}72", "09".repeat(16)));
     let request = RequestId(uuid::Uuid::from_u128(0x0304));
     assert_eq!(hex(Key::PurgeRequest(db, request)), format!("10{uid}0902{:032x}", 0x0304));
 }

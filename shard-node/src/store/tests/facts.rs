@@ -61,6 +61,7 @@ fn since(since: u64, limit: u32) -> ChangesRequest {
         bodies: true,
         linearizable: true,
         selector: None,
+        function: None,
     }
 }
 

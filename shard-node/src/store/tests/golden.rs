@@ -273,6 +273,7 @@ impl Script {
             bodies: has("bodies"),
             linearizable: true,
             selector: None,
+            function: None,
         };
         let page = changes(&self.store, &request).expect("a sound store");
         for row in page.rows {
@@ -380,6 +381,7 @@ impl Script {
                     let hex: String = rest[..columns].iter().map(|byte| format!("{byte:02x}")).collect();
                     format!("entry {number} {hex} {}", text(&rest[columns..]))
                 }
+                Key::View(..) => unreachable!("commands make no index of views"),
                 Key::Indexes(_) => format!("indexes = {}", show_indexes(&record::decode(value).expect(READABLE))),
                 Key::PurgeRequest(_, request) => {
                     let number: u64 = record::decode(value).expect(READABLE);

@@ -282,6 +282,7 @@ fn request(db: DbUid, since: Seq, descending: bool, limit: u32) -> ChangesReques
         bodies: true,
         linearizable: true,
         selector: None,
+        function: None,
     }
 }
 
