@@ -357,12 +357,21 @@ async def attachments(place):
 
 
 @scenario
-async def not_there_yet(place):
-    """As above."""
+async def views(place):
+    """A view by range and by keys, with documents, as it follows them."""
     async with database(place) as db:
+        for n, id in enumerate("abcd"):
+            doc = await db.create(id, data={"n": n % 2})
+            await doc.save()
         design = await db.design_doc("d")
-        view = await design.create_view("v", map_function="function (doc) { emit(doc._id); }")
-        await not_implemented(view.get())
+        view = await design.create_view("v", map_function="function (doc) { emit(doc._id, doc.n); }")
+        seen = await view.get()
+        equal((seen.total_rows, list(seen.items())), (4, [("a", 0), ("b", 1), ("c", 0), ("d", 1)]))
+        equal([id async for id in view.ids(ids=["d", "x", "a"])], ["d", "a"])
+        equal([doc.id async for doc in view.docs(prefix="c")], ["c"])
+        doc = await db["b"]
+        await doc.delete()
+        equal([value async for value in view.avalues()], [0, 0, 1])
 
 
 if __name__ == "__main__":
@@ -379,5 +388,5 @@ if __name__ == "__main__":
         security,
         purge,
         attachments,
-        not_there_yet,
+        views,
     ])

@@ -345,12 +345,18 @@ def attachments(place):
         equal(result(client.get_document(db, "a", attachments=True)), {"_id": "a", "_rev": made["rev"], "n": 1})
 
 
-def not_there_yet(place):
-    """As above."""
+def views(place):
+    """A view with a reduce, by groups and by rows, and what is not there yet."""
     with database(place) as (client, db):
-        views = {"v": DesignDocumentViewsMapReduce(map="function (doc) { emit(doc._id); }")}
+        for n, id in enumerate("abcd"):
+            client.put_document(db, id, Document(n=n % 2))
+        views = {"v": DesignDocumentViewsMapReduce(map="function (doc) { emit(doc.n, 1); }", reduce="_count")}
         client.put_design_document(db, "d", DesignDocument(views=views))
-        refused(501, lambda: client.post_view(db, "d", "v"), "not_implemented")
+        groups = result(client.post_view(db, "d", "v", group=True))
+        equal(groups["rows"], [{"key": 0, "value": 2}, {"key": 1, "value": 2}])
+        rows = result(client.post_view(db, "d", "v", reduce=False, key=1, include_docs=True))
+        equal([row["doc"]["_id"] for row in rows["rows"]], ["b", "d"])
+        equal(result(client.get_design_document_information(db, "d"))["name"], "d")
         refused(400, lambda: client.get_partition_information(db, "p"), "database is not partitioned")
 
 
@@ -368,5 +374,5 @@ if __name__ == "__main__":
         security,
         replication,
         attachments,
-        not_there_yet,
+        views,
     ])

@@ -332,11 +332,15 @@ def attachments(place):
         equal(db.get("a"), doc)
 
 
-def not_there_yet(place):
-    """As above."""
+def views(place):
+    """A view by rows and by groups."""
     with database(place) as db:
-        db.save({"_id": "_design/d", "views": {"v": {"map": "function (doc) { emit(doc._id); }"}}})
-        refused(GenericError, lambda: db.query("d/v", as_list=True), "not_implemented")
+        for n, id in enumerate("abcd"):
+            db.save({"_id": id, "n": n % 2})
+        view = {"map": "function (doc) { emit(doc.n, 1); }", "reduce": "_sum"}
+        db.save({"_id": "_design/d", "views": {"v": view}})
+        equal(list(db.query("d/v", group="true")), [{"key": 0, "value": 2}, {"key": 1, "value": 2}])
+        equal([row["id"] for row in db.query("d/v", reduce="false", descending="true")], ["d", "b", "c", "a"])
 
 
 if __name__ == "__main__":
@@ -355,5 +359,5 @@ if __name__ == "__main__":
         users_security_and_sessions,
         replication,
         attachments,
-        not_there_yet,
+        views,
     ])

@@ -125,6 +125,12 @@ impl Design {
         Ok(Self { views, group, partitioned: member("partitioned"), language: language.into() })
     }
 
+    /// Whether a design document's body has a validation function.
+    pub fn has_validation(json: &[u8]) -> bool {
+        let body: Result<Map<String, Value>, _> = serde_json::from_slice(json);
+        body.is_ok_and(|body| body.contains_key("validate_doc_update"))
+    }
+
     /// The view of that name.
     pub fn view(&self, name: &str) -> Option<&View> {
         self.views.iter().find(|view| &*view.name == name)

@@ -351,9 +351,6 @@ impl Part {
     }
 }
 
-/// What stands behind a design document, is no attachment of it, and is not served.
-const DESIGN_ENDPOINTS: [&str; 4] = ["_show", "_list", "_update", "_rewrite"];
-
 fn server(first: &str, rest: &str) -> Option<Target> {
     let server = match first {
         "_up" => Server::Up,
@@ -433,17 +430,10 @@ fn behind_doc(db: DbName, id: &str, rest: &str) -> Target {
         Ok(id) => id,
         Err(invalid) => return Target::BadDoc(db, invalid),
     };
-    let first = rest.split('/').next().unwrap_or(rest);
-    if id.is_design() && (first.starts_with("_search") || first.starts_with("_nouveau")) {
-        return Target::Refused(Refused::Search);
-    }
     if id.is_design()
         && let Some(target) = design::parse(&db, &id, rest)
     {
         return target;
-    }
-    if id.is_design() && DESIGN_ENDPOINTS.contains(&first) {
-        return Target::Refused(Refused::NotImplemented);
     }
     // A slash may stand in a name, plain or encoded.
     Target::Attachment(db, id, decode(rest).into_owned())

@@ -7,6 +7,7 @@ use axum::response::Response;
 use common::document::{self, Parsed};
 use common::ids::{DbName, DocId};
 use common::query::{Consistency, Revs};
+use common::view::Design;
 use http::{Method, header};
 
 use super::access::{REPLICATOR, USERS, refuse_unless};
@@ -35,6 +36,9 @@ pub(super) async fn document(
     target(call, id)?;
     if id.is_design() && !parsed.deleted {
         ops::views::design::check(&parsed.body.json).await?;
+        if Design::has_validation(&parsed.body.json) {
+            return Err(Error::NotImplemented("Validation functions are not served yet."));
+        }
     }
     Ok(parsed)
 }

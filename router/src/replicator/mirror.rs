@@ -93,6 +93,7 @@ impl Mirror {
             bodies: true,
             linearizable: true,
             selector: None,
+            function: None,
         };
         let page = cluster.changes(CATALOG_SHARD, request).await?;
         let mut known = self.known();

@@ -17,26 +17,24 @@ const WITHOUT_ETAG: [&str; 3] = ["changes", "uuids", "all_dbs"];
 
 /// What waits for a feature: the method, path and body of a question that answers 501 as long as it does, and the
 /// titles. When it no longer does, put the titles into the script.
-const WAITING: [(&str, [&str; 3], &[&str]); 1] = [
-    (
-        "attachments",
-        ["PUT", "/wdb/a/file.txt", "hello"],
-        &[
-            "att put",
-            "att doc",
-            "att get",
-            "att head",
-            "att range",
-            "att missing",
-            "att put no rev",
-            "att put rev",
-            "doc attachments=true json",
-            "att range png",
-            "stub keep",
-            "bad stub",
-        ],
-    ),
-];
+const WAITING: [(&str, [&str; 3], &[&str]); 1] = [(
+    "attachments",
+    ["PUT", "/wdb/a/file.txt", "hello"],
+    &[
+        "att put",
+        "att doc",
+        "att get",
+        "att head",
+        "att range",
+        "att missing",
+        "att put no rev",
+        "att put rev",
+        "doc attachments=true json",
+        "att range png",
+        "stub keep",
+        "bad stub",
+    ],
+)];
 
 /// What is not asked, and why.
 const NOT_ASKED: [(&str, &str); 2] = [

@@ -33,9 +33,19 @@ impl OfDesign {
     }
 }
 
-/// What stands behind a design document's id, if it is about its views.
+/// What is known and not served.
+const UNSERVED: [&str; 4] = ["_show", "_list", "_update", "_rewrite"];
+
+/// What stands behind a design document's id, if it is no attachment of it.
 pub(super) fn parse(db: &DbName, id: &DocId, rest: &str) -> Option<Target> {
     let segments: Vec<&str> = rest.split('/').collect();
+    let first = segments.first().copied().unwrap_or_default();
+    if first.starts_with("_search") || first.starts_with("_nouveau") {
+        return Some(Target::Refused(Refused::Search));
+    }
+    if UNSERVED.contains(&first) {
+        return Some(Target::Refused(Refused::NotImplemented));
+    }
     let asked = match segments.as_slice() {
         ["_info"] => OfDesign::Info,
         ["_view", name] => OfDesign::View(decode(name).into_owned()),
