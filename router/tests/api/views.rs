@@ -40,7 +40,7 @@ fn compare(a: &Value, b: &Value) -> Ordering {
 fn key(n: u64) -> Value {
     match n % 9 {
         0 => Value::Null,
-        1 => json!(n % 2 == 0),
+        1 => json!(n.is_multiple_of(2)),
         2 => json!(n % 7),
         3 => json!((n % 5) as f64 + 0.5),
         4 => json!(["a", n % 3]),
