@@ -1,9 +1,10 @@
-//! The stream of changes of one database on one shard: every document once, at its latest place.
+//! The stream of changes of one database, or of one partition, on one shard: every document once, at its latest place.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{DbUid, DocId, Seq};
+use crate::partition::Partition;
 use crate::rev::Rev;
 
 /// A request for changes.
@@ -32,6 +33,10 @@ pub struct ChangesRequest {
     pub selector: Option<Box<str>>,
     /// A function of a design document in the place of a selector.
     pub function: Option<Box<FilterFunction>>,
+    /// Only the changes of this partition's documents, at the seqs of the database's stream.
+    pub partition: Option<Partition>,
+    /// Whether [`ChangesPage::pending`] is to be counted; otherwise it is an upper bound, which costs nothing.
+    pub count_pending: bool,
 }
 
 /// A filter in JavaScript.
@@ -55,7 +60,8 @@ pub struct ChangesPage {
     pub more: bool,
     /// Last seq of the database on this shard when the page was read.
     pub last_seq: Seq,
-    /// How many rows stand behind the last one: exact up to [`PENDING_COUNTED_MAX`], above that an upper bound.
+    /// How many rows stand behind the last one: if that was to be counted exact up to [`PENDING_COUNTED_MAX`], above that an
+    /// upper bound.
     pub pending: u64,
     /// The database was dropped: the stream has ended.
     pub dropped: bool,

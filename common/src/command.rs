@@ -60,6 +60,8 @@ pub enum Op {
         /// The database.
         db: DbUid,
     },
+    /// Edits of several documents that are written together or not at all.
+    Atomic(Atomic),
 }
 
 impl Op {
@@ -71,6 +73,7 @@ impl Op {
             Op::Local(local) => Some(local.doc.db),
             Op::Compact { doc } => Some(doc.db),
             Op::Purge(purge) => Some(purge.doc.db),
+            Op::Atomic(atomic) => Some(atomic.db),
             Op::DropDb { db } | Op::AdoptIndexes { db, .. } | Op::BuildIndexes { db } => Some(*db),
             Op::AdoptSlots { .. } => None,
         }
@@ -175,6 +178,16 @@ pub struct Purge {
     pub infos_limit: u32,
 }
 
+/// Interactive edits of documents of one slot, each of another document. All of them bear the name of the command, and each
+/// document remembers it: done once, it is known by any of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Atomic {
+    /// The database.
+    pub db: DbUid,
+    /// The edits; their addresses are in this database.
+    pub edits: Vec<Edit>,
+}
+
 /// What applying a command gave; equal on every replica.
 /// The order of the variants is part of the wire format: add at the end only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -215,4 +228,7 @@ pub enum Outcome {
         /// Whether there is.
         more: bool,
     },
+    /// To [`Op::Atomic`]: an outcome for each edit. All are [`Outcome::Written`], or nothing was written: then those that
+    /// nothing stood in the way of are [`Outcome::Done`].
+    Rows(Vec<Outcome>),
 }

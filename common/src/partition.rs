@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{DocId, Invalid};
 
 /// The name of a partition: what stands before the first `:` of its documents' ids.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Partition(Box<str>);
 
 impl Partition {
@@ -29,6 +32,11 @@ impl Partition {
         &self.0
     }
 
+    /// The name as a number, for where a name would be too long. Never changes.
+    pub fn mark(&self) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(self.0.as_bytes())
+    }
+
     /// Where its ids begin, inclusive.
     pub fn low(&self) -> Box<str> {
         format!("{self}:").into()
@@ -37,6 +45,19 @@ impl Partition {
     /// Where its ids end, exclusive.
     pub fn high(&self) -> Box<str> {
         format!("{self};").into()
+    }
+}
+
+impl TryFrom<String> for Partition {
+    type Error = Invalid;
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Partition> for String {
+    fn from(partition: Partition) -> Self {
+        partition.0.into()
     }
 }
 

@@ -18,7 +18,7 @@ use crate::query::{Answer, Consistency, Query};
 use crate::refusal::Refusal;
 
 /// First byte of every message. A reader refuses what it does not know.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// Content type of a shard's part of a backup.
 pub const BACKUP: &str = "application/vnd.quorate.backup";

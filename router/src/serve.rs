@@ -1,6 +1,7 @@
 //! Serves an HTTP application on any listener, within the configured limits, until told to stop.
 //!
-//! Headers are bounded in size and in time. On `stop` no connection is accepted any more, requests under way are
+//! Headers are bounded in size and in time. Who takes nothing of an answer for too long is cut off: what is sent waits in
+//! the kernel's buffer and in one piece of the answer, and no more is read for it meanwhile. On `stop` no connection is accepted any more, requests under way are
 //! answered, and what is not done within [`DRAIN`] is cut off.
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,7 +32,9 @@ pub async fn serve<L: Listener>(mut listener: L, app: Router, limits: &Limits, s
         .writev(true);
     let (graceful, tasks, cut) = (GracefulShutdown::new(), TaskTracker::new(), CancellationToken::new());
     while let Some((io, _)) = stop.run_until_cancelled(listener.accept()).await {
-        let connection = http.serve_connection(TokioIo::new(io), TowerToHyperService::new(app.clone()));
+        let mut io = TimeoutStream::new(io);
+        io.set_write_timeout(Some(Duration::from_millis(limits.send_timeout_ms)));
+        let connection = http.serve_connection(TokioIo::new(Box::pin(io)), TowerToHyperService::new(app.clone()));
         let connection = graceful.watch(connection);
         let cut = cut.clone();
         tasks.spawn(async move {
@@ -51,7 +55,9 @@ pub async fn serve<L: Listener>(mut listener: L, app: Router, limits: &Limits, s
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::body::Body;
     use axum::routing::get;
+    use std::convert::Infallible;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
@@ -60,7 +66,10 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(300)).await;
             "done"
         };
+        let endless =
+            || async { Body::from_stream(futures::stream::repeat_with(|| Ok::<_, Infallible>(vec![b'x'; 1 << 16]))) };
         let app = Router::new().route("/", get(|| async { "here" })).route("/slow", get(slow));
+        let app = app.route("/endless", get(endless));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let stop = CancellationToken::new();
@@ -88,6 +97,31 @@ mod tests {
         assert!(slow.await.expect("no panic").ends_with("done"));
         task.await.expect("ends");
         assert!(TcpStream::connect(address).await.is_err(), "nothing listens any more");
+    }
+
+    #[tokio::test]
+    async fn who_takes_nothing_of_an_answer_is_cut_off_and_who_does_is_not() {
+        let (address, stop, task) = started(Limits { send_timeout_ms: 200, ..Limits::default() }).await;
+        let ask = async || {
+            let mut stream = TcpStream::connect(address).await.expect("connects");
+            stream.write_all(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("writes");
+            stream
+        };
+        let (mut idle, mut busy) = (ask().await, ask().await);
+        let mut piece = vec![0; 64 << 10];
+        for _ in 0..40 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            busy.read_exact(&mut piece).await.expect("it goes on");
+        }
+        // What the kernel holds can still be read; then there is an end, as there is none for who reads.
+        let mut taken = 0;
+        while let Ok(read @ 1..) = idle.read(&mut piece).await {
+            taken += read;
+            assert!(taken < 256 << 20, "it goes on without being read");
+        }
+        stop.cancel();
+        drop(busy);
+        task.await.expect("ends");
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! Log entries as JSON for people and tools. Nobody parses this to rebuild anything.
 
-use common::command::{Address, Command, Op};
+use common::command::{Address, Command, Edit, Op};
 use serde_json::{Value, json};
 
 use crate::raft::committed::{Committed, Content};
@@ -54,13 +54,7 @@ fn content(content: Content) -> WalContent {
 
 fn command(command: &Command) -> Value {
     let mut line = match &command.op {
-        Op::Edit(edit) => json!({
-            "op": if edit.kind.deletes() { "delete" } else { "edit" },
-            "db": edit.doc.db.to_string(),
-            "id": edit.doc.id.as_str(),
-            "parent": edit.parent.as_ref().map(ToString::to_string),
-            "body": shown(&edit.doc, &edit.body.json),
-        }),
+        Op::Edit(edit) => of_edit(edit),
         Op::Graft(graft) => json!({
             "op": "graft",
             "db": graft.doc.db.to_string(),
@@ -91,6 +85,11 @@ fn command(command: &Command) -> Value {
             "indexes": indexes.iter().map(|index| [&index.ddoc, &index.definition.name]).collect::<Vec<_>>(),
         }),
         Op::BuildIndexes { db } => json!({ "op": "build_indexes", "db": db.to_string() }),
+        Op::Atomic(atomic) => json!({
+            "op": "atomic",
+            "db": atomic.db.to_string(),
+            "edits": atomic.edits.iter().map(of_edit).collect::<Vec<_>>(),
+        }),
         Op::AdoptSlots { version, slots } => json!({ "op": "adopt_slots", "version": version, "slots": slots.len() }),
     };
     line["request"] = Value::String(command.request.to_string());
@@ -98,6 +97,16 @@ fn command(command: &Command) -> Value {
         line["retry"] = Value::Bool(true);
     }
     line
+}
+
+fn of_edit(edit: &Edit) -> Value {
+    json!({
+        "op": if edit.kind.deletes() { "delete" } else { "edit" },
+        "db": edit.doc.db.to_string(),
+        "id": edit.doc.id.as_str(),
+        "parent": edit.parent.as_ref().map(ToString::to_string),
+        "body": shown(&edit.doc, &edit.body.json),
+    })
 }
 
 /// A body, unless it is a secret of the cluster.
@@ -113,7 +122,7 @@ fn body(json: &[u8]) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use common::command::{Body, Edit, EditKind};
+    use common::command::{Body, EditKind};
     use common::ids::{DocId, RequestId, Slot};
 
     use super::*;

@@ -249,3 +249,65 @@ async fn routers_show_the_state_of_every_replica() {
     })
     .await;
 }
+
+/// One batch of five documents in a partition; sent again under its key until it is answered for good.
+async fn batch(clients: &[Client], key: usize) -> Result<()> {
+    let docs: Vec<Value> = (0..5).map(|part| json!({ "_id": format!("p:{key:04}-{part}"), "key": key })).collect();
+    let body = json!({ "docs": docs, "atomic": true }).to_string();
+    let name = format!("batch-{key}");
+    let headers = [("content-type", "application/json"), ("idempotency-key", name.as_str())];
+    let until = tokio::time::Instant::now() + PATIENCE;
+    for client in clients.iter().cycle() {
+        let sent = client.send(Method::POST, "/whole/_bulk_docs", &headers, body.clone().into()).await;
+        match sent.as_ref().map(|reply| reply.status.as_u16()) {
+            Ok(201) => return Ok(()),
+            Ok(429 | 500..) | Err(_) if tokio::time::Instant::now() < until => {}
+            _ => return Err(format!("batch {key}: {sent:?}").into()),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    Err("no router".into())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn atomic_batches_are_whole_and_a_partitions_feed_misses_none_over_kills() {
+    with_db(async |cluster, one, other| {
+        one.put("/whole?partitioned=true", "").await?.expect(201)?;
+        let clients = [one.clone(), other.clone()];
+        let (mut seen, mut token, mut written) = (Vec::new(), "0".to_owned(), 0);
+        for round in 0..6 {
+            let shard = one.get("/whole/_shards/p:x").await?.expect(200)?.json()["range"].clone();
+            let node = cluster.primary_of(round % 3).await?;
+            let writing = futures::future::try_join_all((0..40).map(|n| batch(&clients, written + n)));
+            let killing = async {
+                one.get("/whole").await?;
+                cluster.kill(&node);
+                Ok::<_, harness::Error>(())
+            };
+            let (batches, killed) = futures::join!(writing, killing);
+            batches.map_err(|error| format!("{error}, range {shard}"))?;
+            killed?;
+            written += 40;
+            // Whoever is there, from either router: whole batches, and what follows goes on behind them.
+            let client = &clients[round as usize % 2];
+            let path = format!("/whole/_partition/p/_changes?since={token}");
+            let page = client.get(&path).await?.expect(200)?.json();
+            seen.extend(page["results"].as_array().ok_or("no rows")?.iter().map(|row| row["id"].to_string()));
+            token = page["last_seq"].as_str().ok_or("no token")?.to_owned();
+            cluster.restart(&node)?;
+            cluster.wait_healthy().await?;
+        }
+        let mut wanted: Vec<String> =
+            (0..written).flat_map(|key| (0..5).map(move |part| format!("\"p:{key:04}-{part}\""))).collect();
+        wanted.sort();
+        let all = other.get("/whole/_partition/p/_all_docs").await?.expect(200)?.json();
+        let all: Vec<String> =
+            all["rows"].as_array().ok_or("no rows")?.iter().map(|row| row["id"].to_string()).collect();
+        ensure(all == wanted, || format!("there are {} documents of {}", all.len(), wanted.len()))?;
+        let ends = seen.chunks(5).all(|five| five.iter().all(|id| id[..7] == five[0][..7]));
+        ensure(ends, || "a batch was cut in the feed".to_owned())?;
+        seen.sort();
+        ensure(seen == wanted, || format!("the feed showed {} rows of {}", seen.len(), wanted.len()))
+    })
+    .await;
+}

@@ -165,6 +165,9 @@ pub struct Limits {
     pub headers_bytes_max: usize,
     /// Longest wait for a request's headers, in milliseconds.
     pub header_read_timeout_ms: u64,
+    /// Longest wait for a client to take more of an answer, in milliseconds; then it is cut off. A live feed goes on from
+    /// its last token.
+    pub send_timeout_ms: u64,
     /// Bytes that may wait for one shard; above that requests answer 429.
     pub queue_bytes_max: usize,
     /// Longest wait for a shard's answer, in milliseconds; then 503.
@@ -265,6 +268,7 @@ impl Default for Limits {
             json_depth_max: 64,
             headers_bytes_max: 16 << 10,
             header_read_timeout_ms: 5_000,
+            send_timeout_ms: 60_000,
             queue_bytes_max: 64 << 20,
             request_timeout_ms: 5_000,
         }

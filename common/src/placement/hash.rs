@@ -3,6 +3,7 @@
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::ids::{DbUid, DocId, Slot};
+use crate::partition::Partition;
 
 /// How many slots there are. More would make the map larger; fewer would limit how finely load can be moved.
 pub const SLOTS: u16 = 1024;
@@ -15,6 +16,11 @@ pub const SLOTS: u16 = 1024;
 pub fn slot_of(db: DbUid, id: &DocId, partitioned: bool) -> Slot {
     let partition = if partitioned { id.partition().ok().flatten() } else { None };
     slot_of_key(db, partition.unwrap_or(id.as_str()))
+}
+
+/// The slot of all documents of a partition of a partitioned database.
+pub fn slot_of_partition(db: DbUid, partition: &Partition) -> Slot {
+    slot_of_key(db, partition.as_str())
 }
 
 fn slot_of_key(db: DbUid, key: &str) -> Slot {

@@ -3,5 +3,5 @@
 mod hash;
 mod map;
 
-pub use hash::{SLOTS, slot_of};
+pub use hash::{SLOTS, slot_of, slot_of_partition};
 pub use map::ShardMap;

@@ -85,6 +85,8 @@ async fn news(cluster: &Cluster, db: DbUid, position: Option<Seq>, watcher: &imp
         linearizable: true,
         selector: None,
         function: None,
+        partition: None,
+        count_pending: false,
     };
     let page = cluster.changes(CATALOG_SHARD, request).await?;
     watcher.changed(&page.rows);

@@ -25,7 +25,8 @@ use common::command::{Address, Command, Outcome};
 use common::config::{Config, ShardEntry};
 use common::failover::{Rules, View};
 use common::ids::{DbUid, DocId, Index, NodeId, ShardId};
-use common::placement::{ShardMap, slot_of};
+use common::partition::Partition;
+use common::placement::{ShardMap, slot_of, slot_of_partition};
 use common::query::{Answer, Consistency, Query};
 use common::refusal::Refusal;
 use common::state::{Campaign, Drain, NodeState, Promote, Role};
@@ -151,6 +152,11 @@ impl Cluster {
         let slot = slot_of(db, id, partitioned);
         let shard = if db.is_system() { CATALOG_SHARD } else { self.map().shard_of(slot) };
         (shard, Address { db, slot, id: id.clone() })
+    }
+
+    /// The shard that has the documents of a partition of a partitioned database.
+    pub fn shard_of(&self, db: DbUid, partition: &Partition) -> ShardId {
+        self.map().shard_of(slot_of_partition(db, partition))
     }
 
     /// The shards that hold a database, sorted: all of them, or shard 0 alone for a system database.

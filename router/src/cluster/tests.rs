@@ -383,6 +383,8 @@ async fn a_long_wait_for_changes_survives_a_failover() {
         linearizable: false,
         selector: None,
         function: None,
+        partition: None,
+        count_pending: false,
     };
     let cluster = fixture.cluster.clone();
     let task = tokio::spawn(async move { cluster.changes(SHARD, request).await });

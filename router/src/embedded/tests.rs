@@ -129,7 +129,7 @@ async fn a_feed_over_all_shards_shows_each_document_once_from_any_token() {
     for n in 0..60 {
         assert!(matches!(put(&fixture.cluster, &db, &format!("d{n}"), n).await, Outcome::Written { .. }));
     }
-    let options = feed::Options { limit: Some(7), ..feed::Options::default() };
+    let options = feed::Options { limit: Some(7), count_pending: true, ..feed::Options::default() };
     let mut since = Since::Zero;
     let mut seen = Vec::new();
     loop {

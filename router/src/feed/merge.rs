@@ -84,7 +84,7 @@ pub(super) fn descending(parts: Vec<Part>, from: &Token, limit: usize) -> Merged
     pending += (read - rows.len()) as u64;
     let place = |(shard, row): (ShardId, Change)| {
         position.set(shard, row.seq);
-        let mut token = Token::zero(from.origin, from.map_version);
+        let mut token = Token::zero(from.origin, from.scope, from.map_version);
         for (other, end) in &ends {
             // What stands at or before this row in the order of seq and shard.
             let upto = if *other <= shard { row.seq } else { Seq(row.seq.0.saturating_sub(1)) };
@@ -99,6 +99,7 @@ pub(super) fn descending(parts: Vec<Part>, from: &Token, limit: usize) -> Merged
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::feed::Scope;
     use common::ids::DocId;
     use proptest::prelude::*;
 
@@ -131,7 +132,7 @@ mod tests {
     }
 
     fn zero() -> Token {
-        Token::zero(common::ids::DbUid::USERS.into(), 1)
+        Token::zero(common::ids::DbUid::USERS.into(), Scope::Database, 1)
     }
 
     fn upper(shards: &[Vec<u64>]) -> Token {

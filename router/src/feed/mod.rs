@@ -1,4 +1,5 @@
-//! A database's feed: the changes of all its shards as one stream with resumable tokens.
+//! A database's feed: the changes of all its shards as one stream with resumable tokens; and that of one of its partitions,
+//! which lies on one shard.
 //!
 //! A token holds a seq for each shard, so a feed resumed from it misses no change and invents none. If one shard
 //! cannot answer, nothing is answered: a part of a feed would look like a whole one.
@@ -12,4 +13,4 @@ mod page;
 mod token;
 
 pub use page::{FeedPage, Options, page, wait};
-pub use token::{Malformed, Origin, Since, Token};
+pub use token::{Malformed, OfAnother, Origin, Scope, Since, Token};

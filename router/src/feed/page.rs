@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use common::change::{Change, ChangesPage, ChangesRequest, FilterFunction};
 use common::ids::{DbUid, Seq, ShardId};
+use common::partition::Partition;
 use common::query::{Answer, Consistency, Query};
 use common::refusal::Refusal;
 use futures::future::try_join_all;
@@ -11,7 +12,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Instant;
 
 use super::merge::{self, Merged, Part};
-use super::token::{Since, Token};
+use super::token::{Scope, Since, Token};
 use crate::cluster::Cluster;
 
 /// Rows a page holds at most, over all shards. More hold more memory; fewer cost round trips.
@@ -39,6 +40,12 @@ pub struct Options {
     pub selector: Option<Box<str>>,
     /// A filter function in its place.
     pub function: Option<Box<FilterFunction>>,
+    /// Shows the documents of this partition only. The database must have partitions.
+    pub partition: Option<Partition>,
+    /// Whether what is pending is to be counted; otherwise it is an upper bound while there is more.
+    pub count_pending: bool,
+    /// How many shards have more, as the page before said.
+    pub busy: Option<usize>,
 }
 
 /// Part of a feed, in order.
@@ -53,6 +60,8 @@ pub struct FeedPage {
     /// Whether there is another page (unless the caller has enough). Ascending: ask again since `last`. Descending:
     /// with `resume`.
     pub more: bool,
+    /// How many shards have more; to be passed on for the next page.
+    pub busy: usize,
     /// Descending: to be passed on for the next page.
     pub resume: Option<Token>,
     /// Where the feed ended when this page was read.
@@ -63,7 +72,7 @@ pub struct FeedPage {
 
 /// Reads one page: sees every change acknowledged before the call. If one shard cannot answer, nothing is answered.
 pub async fn page(cluster: &Cluster, db: DbUid, since: &Since, options: &Options) -> Result<FeedPage, Refusal> {
-    let reader = Reader { cluster, db, options, shards: cluster.shards_of(db) };
+    let reader = Reader::new(cluster, db, options);
     if options.descending {
         let from = options.resume.clone().unwrap_or_else(|| reader.everywhere(Seq(u64::MAX)));
         let parts = reader.ask_all(&from).await?;
@@ -84,7 +93,7 @@ pub async fn wait(
     timeout: Duration,
 ) -> Result<FeedPage, Refusal> {
     let deadline = Instant::now() + timeout;
-    let reader = Reader { cluster, db, options, shards: cluster.shards_of(db) };
+    let reader = Reader::new(cluster, db, options);
     let from = reader.start(since).await?;
     let parts = reader.ask_all(&from).await?;
     let first = reader.ascending(parts, &from);
@@ -104,10 +113,19 @@ struct Reader<'a> {
     shards: Vec<ShardId>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(cluster: &'a Cluster, db: DbUid, options: &'a Options) -> Self {
+        let shards = match &options.partition {
+            Some(partition) => vec![cluster.shard_of(db, partition)],
+            None => cluster.shards_of(db),
+        };
+        Self { cluster, db, options, shards }
+    }
+
     /// The same seq on every shard.
     fn everywhere(&self, seq: Seq) -> Token {
-        let mut token = Token::zero(self.db.into(), self.cluster.map().version);
+        let scope = Scope::of(self.options.partition.as_ref());
+        let mut token = Token::zero(self.db.into(), scope, self.cluster.map().version);
         for shard in &self.shards {
             token.set(*shard, seq);
         }
@@ -120,6 +138,10 @@ impl Reader<'_> {
             Since::Zero => Ok(self.everywhere(Seq(0))),
             // Another database's seqs: everything is news.
             Since::Token(token) if token.origin != self.db.into() => Ok(self.everywhere(Seq(0))),
+            // Refused where requests are read; nothing is passed over here either.
+            Since::Token(_) if since.check(Scope::of(self.options.partition.as_ref())).is_err() => {
+                Ok(self.everywhere(Seq(0)))
+            }
             Since::Token(token) => {
                 let mut from = self.everywhere(Seq(0));
                 for shard in &self.shards {
@@ -151,18 +173,28 @@ impl Reader<'_> {
         u32::try_from(limit).unwrap_or(PAGE_ROWS)
     }
 
+    /// Rows asked of each shard: those that are busy share a page, since the order between them means nothing. Newest
+    /// first it does.
+    fn limit_of_shard(&self) -> u32 {
+        let busy = self.options.busy.unwrap_or(self.shards.len()).max(1);
+        let shared = if self.options.descending { 1 } else { u32::try_from(busy).unwrap_or(u32::MAX) };
+        self.limit().div_ceil(shared)
+    }
+
     fn request(&self, since: Seq, wait: Option<Duration>) -> ChangesRequest {
         ChangesRequest {
             db: self.db,
             since,
             descending: self.options.descending && wait.is_none(),
-            limit: self.limit(),
+            limit: self.limit_of_shard(),
             wait_ms: wait.map_or(0, |wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
             all_leaves: self.options.all_leaves,
             bodies: self.options.bodies,
             linearizable: wait.is_none(),
             selector: self.options.selector.clone(),
             function: self.options.function.clone(),
+            partition: self.options.partition.clone(),
+            count_pending: self.options.count_pending,
         }
     }
 
@@ -198,18 +230,22 @@ impl Reader<'_> {
     }
 
     fn ascending(&self, parts: Vec<Part>, from: &Token) -> FeedPage {
-        let (end, dropped) = end(&parts, from);
+        let ((end, dropped), busy) = (end(&parts, from), busy(&parts));
         let merged = merge::ascending(parts, from, self.options.until.as_ref(), self.limit() as usize);
         let Merged { rows, position, pending, more } = merged;
-        FeedPage { rows, last: position, pending, more, resume: None, end, dropped }
+        FeedPage { rows, last: position, pending, more, busy, resume: None, end, dropped }
     }
 
     fn descending(&self, parts: Vec<Part>, from: &Token) -> FeedPage {
-        let (end, dropped) = end(&parts, &self.everywhere(Seq(0)));
+        let ((end, dropped), busy) = (end(&parts, &self.everywhere(Seq(0))), busy(&parts));
         let Merged { rows, position, pending, more } = merge::descending(parts, from, self.limit() as usize);
         let last = rows.last().map_or_else(|| end.clone(), |(token, _)| token.clone());
-        FeedPage { rows, last, pending, more, resume: Some(position), end, dropped }
+        FeedPage { rows, last, pending, more, busy, resume: Some(position), end, dropped }
     }
+}
+
+fn busy(parts: &[Part]) -> usize {
+    parts.iter().filter(|part| part.page.more).count()
 }
 
 /// Where the feed ended when these parts were read, and whether the database was dropped.

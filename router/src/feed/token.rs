@@ -1,17 +1,21 @@
 //! Opaque positions in a feed, as clients keep them.
 //!
 //! Shown as `<sum of the seqs>-<opaque>`: PouchDB does `parseInt` on it, everything else must treat it as a whole.
-//! The opaque part is base64url of a version byte and, in postcard, whose feed it is and the seqs.
+//! The opaque part is base64url of a version byte and, in postcard, whose feed it is and the seqs. The version byte tells
+//! the tokens of a database's feed from those of a partition's, whose seqs say nothing of other partitions.
 
 use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::ids::{DbUid, Seq, ShardId};
+use common::partition::Partition;
 use serde::{Deserialize, Serialize};
 
-/// First byte of the opaque part.
+/// First byte of the opaque part of a token of a database's feed.
 const VERSION: u8 = 2;
+/// The same of a partition's feed.
+const VERSION_OF_PARTITION: u8 = 3;
 /// Longest token looked at. A cluster of 1,000 shards makes tokens of some 16 KiB.
 const TEXT_BYTES_MAX: usize = 64 << 10;
 
@@ -29,11 +33,29 @@ impl From<DbUid> for Origin {
     }
 }
 
-/// Opaque position in a database's feed: one seq for each shard.
+/// How much of a database a feed shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// All of it.
+    Database,
+    /// One partition, by the mark of its name: 64 bits, so that no two names that anybody uses share one.
+    Partition(u64),
+}
+
+impl Scope {
+    /// Of a feed of `partition`, or of the whole database.
+    pub fn of(partition: Option<&Partition>) -> Self {
+        partition.map_or(Self::Database, |partition| Self::Partition(partition.mark()))
+    }
+}
+
+/// Opaque position in a feed: one seq for each shard it shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
     /// Whose feed it is.
     pub origin: Origin,
+    /// How much of it.
+    pub scope: Scope,
     /// Version of the shard map the seqs belong to.
     pub map_version: u64,
     /// The seqs, sorted by shard, each shard once; one that is not named stands at its beginning.
@@ -56,10 +78,16 @@ pub enum Since {
 #[error("Malformed sequence supplied in 'since' parameter.")]
 pub struct Malformed;
 
+/// A token of the feed of another partition, or of a partition where the database's is wanted: what it has passed by is
+/// less than what the feed would leave out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("The sequence supplied in 'since' parameter is of the feed of another partition.")]
+pub struct OfAnother;
+
 impl Token {
     /// The beginning.
-    pub fn zero(origin: Origin, map_version: u64) -> Self {
-        Self { origin, map_version, seqs: Vec::new() }
+    pub fn zero(origin: Origin, scope: Scope, map_version: u64) -> Self {
+        Self { origin, scope, map_version, seqs: Vec::new() }
     }
 
     /// The seq of one shard.
@@ -94,23 +122,43 @@ impl Token {
             return Err(Malformed);
         }
         let bytes = URL_SAFE_NO_PAD.decode(opaque).map_err(|_| Malformed)?;
-        let Some((&VERSION, rest)) = bytes.split_first() else { return Err(Malformed) };
+        let (version, rest) = bytes.split_first().ok_or(Malformed)?;
+        let (scope, rest) = match *version {
+            VERSION => (Scope::Database, rest),
+            VERSION_OF_PARTITION => {
+                let (mark, rest) = rest.split_first_chunk().ok_or(Malformed)?;
+                (Scope::Partition(u64::from_be_bytes(*mark)), rest)
+            }
+            _ => return Err(Malformed),
+        };
         let (origin, map_version, seqs): (Origin, u64, Vec<(ShardId, Seq)>) =
             postcard::from_bytes(rest).map_err(|_| Malformed)?;
         let sorted = seqs.windows(2).all(|pair| pair[0].0 < pair[1].0);
-        if sorted { Ok(Self { origin, map_version, seqs }) } else { Err(Malformed) }
+        if sorted { Ok(Self { origin, scope, map_version, seqs }) } else { Err(Malformed) }
     }
 }
 
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fields = (self.origin, self.map_version, &self.seqs);
-        let bytes = postcard::to_extend(&fields, vec![VERSION]).map_err(|_| fmt::Error)?;
+        let head = match self.scope {
+            Scope::Database => vec![VERSION],
+            Scope::Partition(mark) => [&[VERSION_OF_PARTITION][..], &mark.to_be_bytes()].concat(),
+        };
+        let bytes = postcard::to_extend(&fields, head).map_err(|_| fmt::Error)?;
         write!(f, "{}-{}", self.number(), URL_SAFE_NO_PAD.encode(bytes))
     }
 }
 
 impl Since {
+    /// Refuses what is no place in a feed of `scope`. A place in the database's feed is one in each partition's, too.
+    pub fn check(&self, scope: Scope) -> Result<(), OfAnother> {
+        match self {
+            Self::Token(token) if token.scope != scope && token.scope != Scope::Database => Err(OfAnother),
+            _ => Ok(()),
+        }
+    }
+
     /// Parses the parameter: `0`, `now`, a token, or any of them as a JSON string. Empty is `0`, as in CouchDB.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         let text = text.trim();
@@ -130,7 +178,7 @@ mod tests {
 
     fn token(seqs: &[(u32, u64)]) -> Token {
         let seqs = seqs.iter().map(|(shard, seq)| (ShardId(*shard), Seq(*seq))).collect();
-        Token { origin: Origin([1, 2, 3, 4]), map_version: 1, seqs }
+        Token { origin: Origin([1, 2, 3, 4]), scope: Scope::Database, map_version: 1, seqs }
     }
 
     #[test]
@@ -148,10 +196,24 @@ mod tests {
             (token(&[(0, 1)]), "1-AgECAwQBAQAB"),
             (token(&[(0, 3), (1, 0), (2, 300)]), "303-AgECAwQBAwADAQACrAI"),
         ];
-        for (token, text) in golden {
+        let of_partition = Token { scope: Scope::Partition(258), ..token(&[(2, 300)]) };
+        for (token, text) in golden.into_iter().chain([(of_partition, "300-AwAAAAAAAAECAQIDBAEBAqwC")]) {
             assert_eq!(token.to_string(), text);
             assert_eq!(Token::parse(text), Ok(token));
         }
+    }
+
+    #[test]
+    fn a_place_in_a_partition_is_none_in_another_or_in_the_database() {
+        let scopes = [Scope::Database, Scope::Partition(1), Scope::Partition(2)];
+        let fits =
+            |token_of, feed_of| Since::Token(Token { scope: token_of, ..token(&[(0, 1)]) }).check(feed_of).is_ok();
+        let table = scopes.map(|token_of| scopes.map(|feed_of| fits(token_of, feed_of)));
+        assert_eq!(table, [[true, true, true], [false, true, false], [false, false, true]]);
+        assert!(scopes.iter().all(|scope| Since::Now.check(*scope).is_ok() && Since::Zero.check(*scope).is_ok()));
+        let named = |name| Scope::of(Some(&Partition::parse(name).expect("a name")));
+        assert_ne!(named("a"), named("b"));
+        assert_eq!(Scope::of(None), Scope::Database);
     }
 
     #[test]
@@ -168,9 +230,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn tokens_come_back(seqs in proptest::collection::btree_map(0u32.., 0u64.., 0..20), map_version: u64, origin: [u8; 4]) {
+        fn tokens_come_back(seqs in proptest::collection::btree_map(0u32.., 0u64.., 0..20), map_version: u64, origin: [u8; 4], mark: Option<u64>) {
             let seqs = seqs.into_iter().map(|(shard, seq)| (ShardId(shard), Seq(seq))).collect();
-            let token = Token { origin: Origin(origin), map_version, seqs };
+            let scope = mark.map_or(Scope::Database, Scope::Partition);
+            let token = Token { origin: Origin(origin), scope, map_version, seqs };
             prop_assert_eq!(Token::parse(&token.to_string()), Ok(token));
         }
 

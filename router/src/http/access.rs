@@ -11,7 +11,7 @@ use http::request::Parts;
 
 use super::error::Error;
 use super::standing::Standing;
-use super::target::{Part, Server, Target};
+use super::target::{OfPartition, Part, Server, Target};
 use crate::app::App;
 use crate::auth::rules::{Class, Level, Verdict, decide};
 use crate::auth::{Acting, ID_PREFIX, Identity, User, require_loopback};
@@ -123,8 +123,14 @@ pub(super) fn class_of(target: &Target) -> Class {
         Target::Part(_, part) => class_of_part(*part),
         Target::Doc(_, id) | Target::Attachment(_, id, _) if id.is_design() => Class::Design,
         Target::Doc(..) | Target::Attachment(..) | Target::Local(..) | Target::ShardOf(..) => Class::Contents,
-        Target::BadDoc(..) | Target::BadLocal(..) | Target::Partition(..) => Class::Contents,
+        Target::BadDoc(..) | Target::BadLocal(..) => Class::Contents,
         Target::OfDesign(..) | Target::PartitionView(..) => Class::Contents,
+        Target::Partition(_, _, asked) => match asked {
+            // Indexes are design documents.
+            OfPartition::Index => Class::Design,
+            OfPartition::Nothing | OfPartition::Info | OfPartition::AllDocs | OfPartition::Changes => Class::Contents,
+            OfPartition::Find | OfPartition::Explain => Class::Contents,
+        },
         Target::Dashboard(_) => Class::Liveness,
         Target::Scheduled(_) => Class::Server,
         Target::Index(..) => Class::Design,
@@ -228,6 +234,8 @@ mod tests {
             ("/db/_design/d/_view/v/queries", Class::Contents),
             ("/db/_design/d/_info", Class::Contents),
             ("/_users/_design/d/_view/v", Class::Users),
+            ("/db/_partition/p/_changes", Class::Contents),
+            ("/db/_partition/p/_index", Class::Design),
             ("/_users/_partition/p/_all_docs", Class::Users),
             ("/db/_design_docs", Class::Contents),
             ("/db/_design/d", Class::Design),

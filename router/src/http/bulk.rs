@@ -1,20 +1,21 @@
-//! `POST /{db}/_bulk_docs`
+//! `POST /{db}/_bulk_docs`: each document by itself, or, with `"atomic": true`, all together or none.
 
 use axum::body::Body;
-use common::document;
+use common::document::{self, Bulk};
 use common::ids::{DbName, DocId};
 use http::StatusCode;
 
 use super::call::Call;
-use super::error;
+use super::error::{self, Error};
 use super::{Answer, render, vet};
+use crate::ops::atomic::{BYTES_MAX, EDITS_MAX, Outcomes};
 use crate::ops::bulk::{Item, Row};
 use crate::ops::write::Change;
 
 pub(super) async fn write(call: &Call, db: DbName, body: Body) -> Answer {
     let bulk = document::parse_bulk(call.read_json(body).await?, call.limits())?;
     if bulk.atomic {
-        return Err(error::Error::NotImplemented("Atomic writes are not served yet."));
+        return atomic(call, db, bulk).await;
     }
     let new_edits = bulk.new_edits;
     let mut items = Vec::with_capacity(bulk.docs.len());
@@ -36,6 +37,77 @@ pub(super) async fn write(call: &Call, db: DbName, body: Body) -> Answer {
     Ok(render::json(StatusCode::CREATED, shown(&items, &rows, refused, new_edits)))
 }
 
+/// All documents or none: 409, or 403 if somebody may not write one of them, with a row for each that says why.
+async fn atomic(call: &Call, db: DbName, bulk: Bulk) -> Answer {
+    if !bulk.new_edits {
+        return Err(Error::bad("`atomic` takes no revisions made elsewhere (`new_edits: false`)."));
+    }
+    let bytes: usize = bulk.docs.iter().map(|parsed| parsed.body.json.len()).sum();
+    if bulk.docs.len() > EDITS_MAX || bytes > BYTES_MAX {
+        return Err(Error::BatchTooLarge);
+    }
+    let (mut edits, mut refused) = (Vec::with_capacity(bulk.docs.len()), Vec::new());
+    for (at, parsed) in bulk.docs.into_iter().enumerate() {
+        let id = match &parsed.id {
+            Some(id) => DocId::parse(id)?,
+            None => return Err(Error::bad("`atomic` needs the `_id` of each document.")),
+        };
+        match vet::document(call, &db, &id, parsed, true).await {
+            Ok(parsed) => edits.push((id, Change::of(parsed, true)?)),
+            Err(error) => refused.push((at, id, error.into_row()?)),
+        }
+    }
+    if !refused.is_empty() {
+        let ids = edits.into_iter().map(|(id, _)| id).collect();
+        return Ok(render::json(StatusCode::FORBIDDEN, not_written(ids, refused)));
+    }
+    let request = call.request_id(&db, "_bulk_docs");
+    let outcomes = call.app.ops.atomic(&db, request, &edits).await?;
+    let mut body = Vec::with_capacity(2 + edits.len() * 80);
+    Ok(match outcomes {
+        Outcomes::Written(revs) => {
+            let rows = edits.iter().zip(&revs);
+            render::array(&mut body, rows, |out, ((id, _), rev)| render::written(out, id.as_str(), Some(rev)));
+            render::json(StatusCode::CREATED, body)
+        }
+        Outcomes::Refused(reasons) => {
+            let (mut ids, mut refused) = (Vec::new(), Vec::new());
+            for (at, ((id, _), reason)) in edits.into_iter().zip(reasons).enumerate() {
+                match reason {
+                    Some(reason) => refused.push((at, id, error::of_row(&reason))),
+                    None => ids.push(id),
+                }
+            }
+            render::json(StatusCode::CONFLICT, not_written(ids, refused))
+        }
+    })
+}
+
+/// A row a document, in order, of a batch of which nothing was written: `ids` are those that nothing stood in the way of.
+fn not_written(ids: Vec<DocId>, refused: Vec<Refused>) -> Vec<u8> {
+    let mut body = Vec::with_capacity(2 + (ids.len() + refused.len()) * 120);
+    let count = ids.len() + refused.len();
+    let (mut ids, mut refused) = (ids.into_iter(), refused.into_iter().peekable());
+    let rows = (0..count).filter_map(|at| match refused.next_if(|(place, ..)| *place == at) {
+        Some((_, id, reason)) => Some((id, reason)),
+        None => ids.next().map(|id| (id, ("not_written", ANOTHER.to_owned()))),
+    });
+    render::array(&mut body, rows, |out, (id, (error, reason))| refusal(out, id.as_str(), error, &reason));
+    body
+}
+
+const ANOTHER: &str = "Another document of the batch could not be written.";
+
+fn refusal(out: &mut Vec<u8>, id: &str, error: &str, reason: &str) {
+    out.extend_from_slice(b"{\"id\":");
+    render::string(out, id);
+    out.extend_from_slice(b",\"error\":");
+    render::string(out, error);
+    out.extend_from_slice(b",\"reason\":");
+    render::string(out, reason);
+    out.push(b'}');
+}
+
 /// A document that was not let in: its place in the request, its id, error and reason.
 type Refused = (usize, DocId, (&'static str, String));
 
@@ -54,15 +126,7 @@ fn shown(items: &[Item], rows: &[Row], refused: Vec<Refused>, new_edits: bool) -
     let rows = rows.filter(|(_, row)| new_edits || row.is_err());
     render::array(&mut body, rows, |out, (id, row)| match row {
         Ok(rev) => render::written(out, id.as_str(), Some(rev)),
-        Err((error, reason)) => {
-            out.extend_from_slice(b"{\"id\":");
-            render::string(out, id.as_str());
-            out.extend_from_slice(b",\"error\":");
-            render::string(out, error);
-            out.extend_from_slice(b",\"reason\":");
-            render::string(out, &reason);
-            out.push(b'}');
-        }
+        Err((error, reason)) => refusal(out, id.as_str(), error, &reason),
     });
     body
 }

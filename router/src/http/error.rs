@@ -14,6 +14,7 @@ use crate::auth::{Denied, Foreign};
 use crate::cluster::Unready;
 use crate::cluster::catalog::CatalogError;
 use crate::ops;
+use crate::ops::atomic::{BYTES_MAX, EDITS_MAX};
 use crate::replicator::{self, Refused};
 
 /// Why a request was not answered with what it asked for.
@@ -52,6 +53,9 @@ pub(crate) enum Error {
     /// The body is too large.
     #[error("the request entity is too large")]
     TooLarge,
+    /// An atomic batch is too large.
+    #[error("an atomic batch has at most {EDITS_MAX} documents and {BYTES_MAX} bytes")]
+    BatchTooLarge,
     /// The path and query are too long.
     #[error("the request URI is too long")]
     UriTooLong,
@@ -142,7 +146,7 @@ impl Error {
             Error::ContentType | Error::ContentEncoding(_) => {
                 Line::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_content_type")
             }
-            Error::TooLarge => Line::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            Error::TooLarge | Error::BatchTooLarge => Line::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Error::UriTooLong => Line::new(StatusCode::URI_TOO_LONG, "uri_too_long"),
             Error::Incomplete(_) => Line::new(StatusCode::BAD_REQUEST, "bad_request"),
             Error::Nothing | Error::NoKey(_) => Line::new(StatusCode::NOT_FOUND, "not_found"),

@@ -252,7 +252,7 @@ async fn on_part(call: Call, db: common::ids::DbName, part: Part, method: Method
         (Part::LocalDocsQueries, _) => all_docs::queries(&call, db, Kind::Local, body).await,
         (Part::BulkDocs, _) => bulk::write(&call, db, body).await,
         (Part::BulkGet, _) => bulk_get::read(&call, db, body).await,
-        (Part::Changes, _) => changes::feed(&call, db, body).await,
+        (Part::Changes, _) => changes::feed(&call, db, None, body).await,
         (Part::RevsDiff, _) => revs::diff(&call, db, body).await,
         (Part::MissingRevs, _) => revs::missing(&call, db, body).await,
         (Part::Security, Method::PUT) => databases::set_security(&call, db, body).await,

@@ -10,14 +10,16 @@ use super::call::Call;
 use super::error::Error;
 use super::read::tell_lag;
 use super::target::{OfPartition, Target};
-use super::{Answer, mango, render, views};
+use super::{Answer, changes, mango, render, views};
 
 /// Answers for the partition of that name.
 pub(super) async fn answer(call: &Call, db: DbName, name: String, asked: OfPartition, body: Body) -> Answer {
     let (ops, method) = (&call.app.ops, call.method());
     let taken = match asked {
         OfPartition::Nothing | OfPartition::Info => method == Method::GET,
-        OfPartition::AllDocs => method == Method::GET || method == Method::POST,
+        OfPartition::AllDocs | OfPartition::Changes | OfPartition::Index => {
+            method == Method::GET || method == Method::POST
+        }
         OfPartition::Find | OfPartition::Explain => method == Method::POST,
     };
     if !taken {
@@ -42,6 +44,9 @@ pub(super) async fn answer(call: &Call, db: DbName, name: String, asked: OfParti
     match asked {
         OfPartition::Nothing | OfPartition::Info => info(call, db, &partition).await,
         OfPartition::AllDocs => all_docs::list_within(call, db, Kind::All, Some(&partition), body).await,
+        OfPartition::Changes => changes::feed(call, db, Some(partition), body).await,
+        OfPartition::Index if method == Method::POST => mango::create(call, db, body).await,
+        OfPartition::Index => mango::list(call, db).await,
         OfPartition::Find => mango::find(call, db, Some(&partition), body).await,
         OfPartition::Explain => mango::explain(call, db, Some(&partition), body).await,
     }

@@ -1,7 +1,7 @@
 //! Writes many documents: grouped by shard, all shards at once, rows in the order they came.
 //!
 //! Documents of one shard keep their order, so of two edits of one document the second meets the first. Nothing is
-//! atomic across documents. If a shard cannot answer there are no rows at all: a part would mislead.
+//! atomic across documents: that is [`atomic`](super::atomic). If a shard cannot answer there are no rows at all: a part would mislead.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

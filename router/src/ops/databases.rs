@@ -8,7 +8,7 @@ use futures::future::try_join_all;
 
 use super::{Aged, Error, Ops, STALE_RETRIES_MAX, confused};
 use crate::cluster::catalog::DbEntry;
-use crate::feed::Token;
+use crate::feed::{Scope, Token};
 
 /// Counters of a database over all its shards.
 #[derive(Debug, Clone)]
@@ -75,8 +75,8 @@ impl Ops {
         DbInfo {
             db,
             counters,
-            update_seq: Token { origin, map_version, seqs },
-            purge_seq: Token { origin, map_version, seqs: purges },
+            update_seq: Token { origin, scope: Scope::Database, map_version, seqs },
+            purge_seq: Token { origin, scope: Scope::Database, map_version, seqs: purges },
             shards: parts.len(),
             lag_ms,
         }

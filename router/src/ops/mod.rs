@@ -2,6 +2,7 @@
 //! data or an [`Error`] with CouchDB's words.
 
 pub mod all_docs;
+pub mod atomic;
 pub mod bulk;
 mod clear;
 pub mod compact;

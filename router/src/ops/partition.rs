@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::ids::{DbName, DocId, ShardId};
+use common::ids::{DbName, ShardId};
 use common::partition::Partition;
 use common::query::{Answer, Consistency, Counted, Query, Tally};
 
@@ -21,8 +21,7 @@ impl Ops {
         if !db.partitioned {
             return Err(Error::NotPartitioned);
         }
-        let any = DocId::parse(&format!("{partition}:x"))?;
-        Ok(self.cluster.locate(db.uid, true, &any).0)
+        Ok(self.cluster.shard_of(db.uid, partition))
     }
 
     /// Counts the documents of a partition, and how old that may be in milliseconds. Not of one moment: a step counts

@@ -94,6 +94,8 @@ impl Mirror {
             linearizable: true,
             selector: None,
             function: None,
+            partition: None,
+            count_pending: false,
         };
         let page = cluster.changes(CATALOG_SHARD, request).await?;
         let mut known = self.known();

@@ -57,6 +57,9 @@ impl Weight for Command {
             Op::AdoptIndexes { indexes, .. } => indexes.iter().map(|index| 64 + 2 * index.definition.shown.len()).sum(),
             Op::Compact { doc } => doc.id.as_str().len(),
             Op::Purge(purge) => purge.doc.id.as_str().len() + 32 * purge.revs.len(),
+            Op::Atomic(atomic) => {
+                atomic.edits.iter().map(|edit| edit.body.json.len() + edit.doc.id.as_str().len() + 128).sum()
+            }
             Op::AdoptSlots { slots, .. } => 2 * slots.len(),
         };
         op + 128

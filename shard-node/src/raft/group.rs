@@ -103,6 +103,8 @@ impl Group {
         let builder = Builder { engine: engine.clone(), shared: shared.clone(), scope, dir: dir.clone() };
         let this = builder.clone();
         run(engine.as_ref(), move || this.restore()).await?;
+        let this = builder.clone();
+        run(engine.as_ref(), move || this.complete()).await?;
         let machine = StateMachine::new(engine.clone(), shared.clone(), builder.clone(), wake)?;
         let applied = shared.applied().log_id;
         if let Some(purged) = wal.purged()

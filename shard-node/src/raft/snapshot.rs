@@ -216,6 +216,17 @@ impl Builder {
     }
 }
 
+impl Builder {
+    /// Brings an engine that an earlier version wrote to what this one reads.
+    pub(crate) fn complete(&self) -> Result<(), storage::Error> {
+        let made = store::complete(self.engine.as_ref(), |batch| self.engine.apply(batch))?;
+        if made > 0 {
+            tracing::info!(shard = %self.scope.shard, rows = made, "made the streams of partitions");
+        }
+        Ok(())
+    }
+}
+
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> Result<Snapshot<TypeConfig>, StorageError> {
         let applied = loop {

@@ -4,6 +4,7 @@
 //! replica, however they are cut into batches. Whether an edit is allowed is decided by `common::edit`; this file
 //! keeps records, bodies, the stream and the counters in step with what was decided.
 
+mod atomic;
 mod compact;
 mod indexes;
 mod purge;
@@ -57,6 +58,12 @@ struct Db {
     indexes: Option<indexes::Indexes>,
 }
 
+/// A document as a command finds it.
+struct Found {
+    key: Bytes,
+    old: Option<(DocRecord, RevTree)>,
+}
+
 /// What came of a batch of commands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folded {
@@ -90,6 +97,7 @@ impl<'a> Apply<'a> {
             Op::Purge(op) => self.purge(index, command.request, op),
             Op::AdoptIndexes { db, version, indexes } => self.adopt_indexes(*db, *version, indexes),
             Op::BuildIndexes { db } => self.build_indexes(*db),
+            Op::Atomic(op) => self.atomic(index, asker, op),
         }
     }
 
@@ -141,7 +149,20 @@ impl<'a> Apply<'a> {
         }
         let key = Key::Doc(at.db, at.id.clone()).encode();
         let old = self.open(&key)?;
-        match decide(old.as_ref().map(|(_, tree)| tree)) {
+        let decision = decide(old.as_ref().map(|(_, tree)| tree));
+        self.carry_out(index, at, body, Found { key, old }, decision)
+    }
+
+    /// Does what was decided of the document that was found.
+    fn carry_out(
+        &mut self,
+        index: Index,
+        at: &Address,
+        body: &Body,
+        Found { key, old }: Found,
+        decision: Decision,
+    ) -> Result<Outcome, Error> {
+        match decision {
             Decision::Write { tree, rev, dropped } => {
                 let new = Some((&rev, body.json.clone()));
                 let json = self.place_bodies(at, old.as_ref(), &tree, new, &dropped)?;
@@ -208,7 +229,7 @@ impl<'a> Apply<'a> {
         Ok(json)
     }
 
-    /// Puts a document with this tree, and this body of its winner, at the end of the stream.
+    /// Puts a document with this tree, and this body of its winner, at the end of the stream and of its partition's.
     fn put_document(
         &mut self,
         index: Index,
@@ -222,7 +243,11 @@ impl<'a> Apply<'a> {
         let seq = self.next_seq(at.db)?;
         let new = DocRecord::new(seq, index, tree, json).expect("a tree that is not empty has a winner");
         self.index(at, old, Some(&new))?;
-        self.overlay.put(keys::by_seq(at.db, seq), record::encode(&SeqRow::of(at.id.clone(), tree)));
+        let row = record::encode(&SeqRow::of(at.id.clone(), tree));
+        if let Some(partition) = keys::partition_of(at.db, &at.id) {
+            self.overlay.put(keys::by_partition(at.db, partition, seq), row.clone());
+        }
+        self.overlay.put(keys::by_seq(at.db, seq), row);
         self.overlay.put(key, new.encode());
         let counters = &mut self.db(at.db)?.counters;
         *count(counters, new.deleted) += 1;
@@ -230,10 +255,13 @@ impl<'a> Apply<'a> {
         Ok(seq)
     }
 
-    /// Takes a document, as it was, out of the stream and the counters.
+    /// Takes a document, as it was, out of the streams and the counters.
     fn take_document(&mut self, at: &Address, old: Option<&DocRecord>) -> Result<(), Error> {
         let Some(old) = old else { return Ok(()) };
         self.overlay.delete(keys::by_seq(at.db, old.seq));
+        if let Some(partition) = keys::partition_of(at.db, &at.id) {
+            self.overlay.delete(keys::by_partition(at.db, partition, old.seq));
+        }
         let counters = &mut self.db(at.db)?.counters;
         take(count(counters, old.deleted), 1, at.db)?;
         take(&mut counters.bytes, length(&old.json), at.db)

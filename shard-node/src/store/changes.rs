@@ -1,4 +1,4 @@
-//! Pages of a database's stream of changes.
+//! Pages of a database's stream of changes, or of that of one of its partitions.
 //!
 //! The reader may be the living engine: the page then shows the stream as it was when its last seq was read, less
 //! the documents that have moved on since; those stand further ahead, where the next page finds them.
@@ -10,6 +10,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 use common::change::{Change, ChangesPage, ChangesRequest, PENDING_COUNTED_MAX};
 use common::ids::{DbUid, Seq};
+use common::partition::Partition;
 use common::query::{DbCounters, RevBody, Revs};
 
 use super::keys::{self, Key};
@@ -53,7 +54,8 @@ fn page(
     filter: Option<&Filter>,
 ) -> Result<(ChangesPage, Vec<Vec<RevBody>>), Error> {
     let counters = counters(reader, request.db)?;
-    let stream = Stream { reader, db: request.db, counters, descending: request.descending, filter };
+    let partition = request.partition.as_ref();
+    let stream = Stream { reader, db: request.db, partition, counters, descending: request.descending, filter };
     let mut limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
     if request.function.is_some() {
         limit = limit.min(FUNCTION_ROWS_MAX);
@@ -76,7 +78,11 @@ fn page(
         }
     }
     let at = rows.last().map_or(request.since, |row| row.seq);
-    let pending = if more { stream.count(request.since, at, rows.len())? } else { 0 };
+    let pending = match (more, request.count_pending) {
+        (false, _) => 0,
+        (true, true) => stream.count(request.since, at, rows.len())?,
+        (true, false) => stream.most(at),
+    };
     Ok((ChangesPage { rows, more, last_seq: counters.seq, pending, dropped: false }, subjects))
 }
 
@@ -89,10 +95,11 @@ fn size(change: &Change) -> usize {
 /// A row, how many bytes of bodies were looked at for it, and the leaves for a filter function.
 type Found = (Change, usize, Vec<RevBody>);
 
-/// One database's stream, seen in one direction.
+/// One database's stream, or that of one of its partitions, seen in one direction.
 struct Stream<'a> {
     reader: &'a dyn Read,
     db: DbUid,
+    partition: Option<&'a Partition>,
     counters: DbCounters,
     descending: bool,
     filter: Option<&'a Filter>,
@@ -107,7 +114,10 @@ impl<'a> Stream<'a> {
         if empty {
             return Box::new(std::iter::empty());
         }
-        let key = |seq| keys::by_seq(self.db, seq);
+        let key = |seq| match self.partition {
+            Some(partition) => keys::by_partition(self.db, partition.as_str(), seq),
+            None => keys::by_seq(self.db, seq),
+        };
         if self.descending {
             let (low, high) = (key(Seq(1)), key(Seq(since.0.min(last.0.saturating_add(1)))));
             self.reader.scan(Bound::Included(&low), Bound::Excluded(&high), true)
@@ -120,7 +130,9 @@ impl<'a> Stream<'a> {
     /// The row at `key`, how many bytes of bodies were looked at for it, and the leaves for a filter function; `None` if
     /// its document has moved on, or is gone, since the row was read.
     fn change(&self, request: &ChangesRequest, key: &[u8], value: Bytes) -> Result<Option<Found>, Error> {
-        let Key::BySeq(_, seq) = key_of(key)? else { return Err(damaged(key, "it lies in the stream")) };
+        let (Key::BySeq(_, seq) | Key::ByPartition(.., seq)) = key_of(key)? else {
+            return Err(damaged(key, "it lies in the stream"));
+        };
         let row = decoded(key, Some(value), |value| record::decode::<SeqRow>(value))?;
         let SeqRow { id, mut leaves, deleted } = row.ok_or_else(|| damaged(key, "its row is gone"))?;
         if !request.all_leaves {
@@ -171,26 +183,35 @@ impl<'a> Stream<'a> {
         Ok(answer.filter(|doc| doc.seq == change.seq).map(|doc| doc.found))
     }
 
+    /// How many seqs there are behind `at`.
+    fn seqs(&self, at: Seq) -> u64 {
+        let last = self.counters.seq;
+        if self.descending { at.0.min(last.0 + 1).saturating_sub(1) } else { last.0.saturating_sub(at.0) }
+    }
+
+    /// As many rows as may stand behind `at`, and more than that cannot.
+    fn most(&self, at: Seq) -> u64 {
+        self.seqs(at).min(self.counters.docs + self.counters.deleted)
+    }
+
     /// How many rows stand behind `at`, the end of a page of `page` rows that began behind `since`.
     fn count(&self, since: Seq, at: Seq, page: usize) -> Result<u64, Error> {
         let DbCounters { seq: last, docs, deleted, .. } = self.counters;
         let rows = docs + deleted;
-        let seqs = if self.descending { at.0.min(last.0 + 1).saturating_sub(1) } else { last.0.saturating_sub(at.0) };
         // No document changed twice: every seq has a row.
-        if rows == last.0 {
-            return Ok(seqs);
+        if rows == last.0 && self.partition.is_none() {
+            return Ok(self.seqs(at));
         }
         let from_the_start = if self.descending { since > last } else { since == Seq(0) };
-        if from_the_start {
+        if from_the_start && self.partition.is_none() {
             return Ok(rows.saturating_sub(page as u64));
         }
-        let most = seqs.min(rows);
         let mut counted = 0;
         for pair in self.behind(at) {
             pair?;
             counted += 1;
             if counted > PENDING_COUNTED_MAX {
-                return Ok(most);
+                return Ok(self.most(at));
             }
         }
         Ok(counted)

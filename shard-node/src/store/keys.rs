@@ -23,7 +23,7 @@ const DOC: u8 = 2;
 const BODY: u8 = 3;
 // Behind the documents: `snapshot::rebuild` makes the stream from them as they pass by.
 const BY_SEQ: u8 = 4;
-// 5 is kept for the streams of partitions.
+const BY_PARTITION: u8 = 5;
 const LOCAL: u8 = 6;
 // 7 is kept for attachment chunks.
 const INDEX: u8 = 8;
@@ -56,6 +56,8 @@ pub enum Key {
     Body(DbUid, DocId, Rev),
     /// A document's place in the stream of changes.
     BySeq(DbUid, Seq),
+    /// A document's place in the stream of its partition, by the partition's name.
+    ByPartition(DbUid, Box<str>, Seq),
     /// A local document.
     Local(DbUid, DocId),
     /// Which purges of a database are remembered.
@@ -93,6 +95,7 @@ impl Key {
                 key.into()
             }
             Self::BySeq(db, seq) => by_seq(*db, *seq),
+            Self::ByPartition(db, partition, seq) => by_partition(*db, partition, *seq),
             Self::Local(db, id) => local_bound(*db, id.as_str()).into(),
             Self::Purges(db) => in_db(*db, PURGES, 0).into(),
             Self::Purge(db, number) => tagged(*db, PURGE_NUMBER, &number.to_be_bytes()),
@@ -124,6 +127,10 @@ impl Key {
                 Ok(Self::Body(db, id(&escaped)?, rev_of(rev)?))
             }
             BY_SEQ => Ok(Self::BySeq(db, Seq(u64_of(rest)?))),
+            BY_PARTITION => {
+                let end = rest.iter().position(|byte| *byte == b':').ok_or(Unknown)?;
+                Ok(Self::ByPartition(db, text(&rest[..end])?.into(), Seq(u64_of(&rest[end + 1..])?)))
+            }
             LOCAL => Ok(Self::Local(db, id(rest)?)),
             INDEX => {
                 let (number, rest) = rest.split_first_chunk().ok_or(Unknown)?;
@@ -154,6 +161,7 @@ impl Key {
             Self::Counters(db) | Self::Doc(db, _) | Self::Body(db, ..) | Self::BySeq(db, _) | Self::Local(db, _) => {
                 Some(*db)
             }
+            Self::ByPartition(db, ..) => Some(*db),
             Self::Purges(db) | Self::Purge(db, _) | Self::PurgeRequest(db, _) => Some(*db),
             Self::Entry(db, ..) | Self::Indexes(db) | Self::View(db, ..) => Some(*db),
         }
@@ -170,6 +178,7 @@ impl fmt::Display for Key {
             Self::Doc(db, id) => write!(f, "doc {db} {id}"),
             Self::Body(db, id, rev) => write!(f, "body {db} {id} {rev}"),
             Self::BySeq(db, seq) => write!(f, "seq {db} {seq}"),
+            Self::ByPartition(db, partition, seq) => write!(f, "seq {db} {partition} {seq}"),
             Self::Local(db, id) => write!(f, "local {db} {id}"),
             Self::Purges(db) => write!(f, "purges {db}"),
             Self::Purge(db, number) => write!(f, "purge {db} {number}"),
@@ -202,6 +211,23 @@ pub(crate) fn by_seq(db: DbUid, seq: Seq) -> Bytes {
     let mut key = in_db(db, BY_SEQ, 8);
     key.extend_from_slice(&seq.0.to_be_bytes());
     key.into()
+}
+
+/// The bytes of [`Key::ByPartition`]. A name has no colon, so that the one behind it ends it.
+pub(crate) fn by_partition(db: DbUid, partition: &str, seq: Seq) -> Bytes {
+    let mut key = in_db(db, BY_PARTITION, partition.len() + 1 + 8);
+    key.extend_from_slice(partition.as_bytes());
+    key.push(b':');
+    key.extend_from_slice(&seq.0.to_be_bytes());
+    key.into()
+}
+
+/// The partition in whose stream a document has a place.
+///
+/// A shard is not told which databases have partitions, and a snapshot could not tell: every id that has the form has a
+/// place. The catalog's documents are never in partitions.
+pub(crate) fn partition_of(db: DbUid, id: &DocId) -> Option<&str> {
+    if db.is_system() { None } else { id.partition().ok().flatten() }
 }
 
 /// A range of keys: from the first, up to but not including the second.
@@ -264,6 +290,11 @@ pub(crate) fn whole_db(db: DbUid) -> Span {
     (in_db(db, 0, 0), in_db(db, u8::MAX, 0))
 }
 
+/// Everything of all databases.
+pub(crate) fn all_dbs() -> Span {
+    (vec![DB], vec![DB + 1])
+}
+
 /// All notes of dropped databases.
 pub(crate) fn all_dropped() -> Span {
     (vec![DROPPED], vec![DROPPED + 1])
@@ -271,7 +302,7 @@ pub(crate) fn all_dropped() -> Span {
 
 /// Keys that can be made again from other keys: a snapshot leaves them out.
 pub(crate) fn is_derived(key: &Key) -> bool {
-    matches!(key, Key::BySeq(..) | Key::View(..))
+    matches!(key, Key::BySeq(..) | Key::ByPartition(..) | Key::View(..))
 }
 
 fn in_db(db: DbUid, kind: u8, room: usize) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! What a snapshot carries, and how a full store is made of it again.
 //!
-//! A snapshot is what cannot be made again from the rest: all keys but the streams, and nothing of dropped databases
+//! A snapshot is what cannot be made again from the rest: all keys but the streams (of databases and of partitions), and nothing of dropped databases
 //! but the note that they were. Streams are rebuilt on the way in. Framing and checksums belong to whoever moves it.
 
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use common::ids::{DbUid, Seq};
 
 use super::keys::{self, Key};
-use super::record::{self, DocRecord};
+use super::record::{self, DocRecord, SeqRow};
 use super::{damaged, decoded, key_of};
 use crate::storage::{Error, Pair, Read};
 
@@ -33,13 +33,14 @@ pub fn pairs(view: &dyn Read) -> impl Iterator<Item = Result<Pair, Error>> + '_ 
 /// All pairs of the store that a snapshot's `pairs` were taken from, in key order; fit for
 /// [`Engine::install`](crate::storage::Engine::install). Ends after the first error.
 ///
-/// Holds the stream of one database at a time in memory: about 60 bytes and the id for each document.
+/// Holds the streams of one database at a time in memory: about 60 bytes and the id for each document, half as much again
+/// for one in a partition.
 pub fn rebuild<I: Iterator<Item = Result<Pair, Error>>>(pairs: I) -> Rebuild<I> {
     Rebuild {
         pairs,
         dropped: Dropped::default(),
         last: Bytes::new(),
-        stream: Stream::default(),
+        streams: Streams::default(),
         held: None,
         drain: false,
         failed: false,
@@ -66,9 +67,9 @@ pub struct Rebuild<I> {
     dropped: Dropped,
     /// The key before, to see that they come in order.
     last: Bytes,
-    /// The stream of the database passing by, whose place is behind its documents and bodies.
-    stream: Stream,
-    /// The pair that the stream goes before.
+    /// The streams of the database passing by, whose place is behind its documents and bodies.
+    streams: Streams,
+    /// The pair that the streams go before.
     held: Option<Pair>,
     drain: bool,
     failed: bool,
@@ -91,17 +92,17 @@ impl<I: Iterator<Item = Result<Pair, Error>>> Rebuild<I> {
     fn step(&mut self) -> Result<Option<Pair>, Error> {
         loop {
             if self.drain {
-                if let Some(pair) = self.stream.next()? {
+                if let Some(pair) = self.streams.next()? {
                     return Ok(Some(pair));
                 }
                 self.drain = false;
                 return Ok(self.held.take());
             }
             let Some(pair) = self.pairs.next().transpose()? else {
-                if self.stream.is_empty() {
+                if self.streams.is_empty() {
                     return Ok(None);
                 }
-                self.stream.sort();
+                self.streams.sort();
                 self.drain = true;
                 continue;
             };
@@ -113,8 +114,8 @@ impl<I: Iterator<Item = Result<Pair, Error>>> Rebuild<I> {
             if !self.dropped.keeps(&key) || keys::is_derived(&key) {
                 continue;
             }
-            if self.stream.goes_before(&pair.0) {
-                self.stream.sort();
+            if self.streams.goes_before(&pair.0) {
+                self.streams.sort();
                 self.held = Some(pair);
                 self.drain = true;
                 // The pair that ends one database's stream is never a document of the next: that has counters first.
@@ -127,30 +128,44 @@ impl<I: Iterator<Item = Result<Pair, Error>>> Rebuild<I> {
                 let record = decoded(&pair.0, Some(pair.1.clone()), DocRecord::decode)?;
                 let record = record.ok_or_else(|| damaged(&pair.0, "it has no value"))?;
                 let row = record.seq_row(id).map_err(|record::Unknown| damaged(&pair.0, "its tree cannot be read"))?;
-                self.stream.push(db, record.seq, &record::encode(&row));
+                self.streams.push(db, record.seq, &row);
             }
             return Ok(Some(pair));
         }
     }
 }
 
-/// The rows of one database's stream, side by side in one buffer: millions of them have no allocation each.
+/// The rows of one database's streams, side by side in one buffer: millions of them have no allocation each.
 #[derive(Default)]
-struct Stream {
+struct Streams {
     db: Option<DbUid>,
-    /// Where each row begins and ends in `bytes`.
-    rows: Vec<(Seq, usize, usize)>,
+    /// In the order of the database's stream, once they are sorted.
+    rows: Vec<Row>,
+    /// The rows of documents in partitions once more, with the place of the name in `partitions`.
+    in_partitions: Vec<(usize, Row)>,
+    /// In the order of the documents, which is that of the keys.
+    partitions: Vec<Box<str>>,
     bytes: Vec<u8>,
     /// Rows given out already.
     given: usize,
 }
 
-impl Stream {
-    fn push(&mut self, db: DbUid, seq: Seq, row: &[u8]) {
+/// A row: its seq, and where it begins and ends in the buffer.
+type Row = (Seq, usize, usize);
+
+impl Streams {
+    fn push(&mut self, db: DbUid, seq: Seq, row: &SeqRow) {
         self.db = Some(db);
         let begin = self.bytes.len();
-        self.bytes.extend_from_slice(row);
-        self.rows.push((seq, begin, self.bytes.len()));
+        self.bytes.extend_from_slice(&record::encode(row));
+        let at = (seq, begin, self.bytes.len());
+        self.rows.push(at);
+        if let Some(partition) = keys::partition_of(db, &row.id) {
+            if self.partitions.last().is_none_or(|last| **last != *partition) {
+                self.partitions.push(partition.into());
+            }
+            self.in_partitions.push((self.partitions.len() - 1, at));
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -163,19 +178,27 @@ impl Stream {
 
     fn sort(&mut self) {
         self.rows.sort_unstable();
+        self.in_partitions.sort_unstable();
     }
 
     /// The next row as a pair; when there is none left, room is made for another database.
     fn next(&mut self) -> Result<Option<Pair>, Error> {
-        let (Some(db), Some((seq, begin, end))) = (self.db, self.rows.get(self.given)) else {
-            *self = Self::default();
-            return Ok(None);
-        };
-        let key = keys::by_seq(db, *seq);
-        if self.rows.get(self.given + 1).is_some_and(|next| next.0 == *seq) {
-            return Err(damaged(&key, "two documents stand there"));
-        }
+        let at = self.given;
         self.given += 1;
-        Ok(Some((key, Bytes::copy_from_slice(&self.bytes[*begin..*end]))))
+        let value = |(_, begin, end): Row| Bytes::copy_from_slice(&self.bytes[begin..end]);
+        let Some(db) = self.db else { return Ok(None) };
+        if let Some(row) = self.rows.get(at) {
+            let key = keys::by_seq(db, row.0);
+            if self.rows.get(at + 1).is_some_and(|next| next.0 == row.0) {
+                return Err(damaged(&key, "two documents stand there"));
+            }
+            return Ok(Some((key, value(*row))));
+        }
+        if let Some((partition, row)) = self.in_partitions.get(at - self.rows.len()) {
+            let key = keys::by_partition(db, &self.partitions[*partition], row.0);
+            return Ok(Some((key, value(*row))));
+        }
+        *self = Self::default();
+        Ok(None)
     }
 }

@@ -27,10 +27,10 @@ pub struct Options {
     /// How long each combination is measured, in seconds.
     #[arg(long, default_value_t = 5.0)]
     pub seconds: f64,
-    /// Documents in one `_bulk_docs`.
+    /// Documents in one `_bulk_docs` or `_bulk_get`.
     #[arg(long, default_value_t = 100)]
     pub batch: usize,
-    /// Rows in one `_changes`.
+    /// Rows in one `_changes` or `_all_docs`.
     #[arg(long, default_value_t = 1000)]
     pub rows: usize,
     /// Print JSON and no progress bar.
@@ -53,6 +53,7 @@ pub struct Options {
 
 /// An operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
 pub enum Op {
     /// Creates documents.
     Put,
@@ -62,9 +63,24 @@ pub enum Op {
     Bulk,
     /// Walks through the feed of changes.
     Changes,
+    /// The same with documents.
+    ChangesDocs,
+    /// Walks through all documents by id.
+    AllDocs,
+    /// Reads documents at random with `_bulk_get`.
+    BulkGet,
+    /// Queries by an indexed field, ten documents each.
+    Find,
+    /// Makes an index of all documents there are and waits until it is whole; counts documents.
+    IndexBuild,
 }
 
 impl Op {
+    /// Whether it is about documents that are there before.
+    pub(super) fn reads(self) -> bool {
+        !matches!(self, Self::Put | Self::Bulk)
+    }
+
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
@@ -72,6 +88,11 @@ impl Op {
             Self::Get => "get",
             Self::Bulk => "bulk",
             Self::Changes => "changes",
+            Self::ChangesDocs => "changes_docs",
+            Self::AllDocs => "all_docs",
+            Self::BulkGet => "bulk_get",
+            Self::Find => "find",
+            Self::IndexBuild => "index_build",
         }
     }
 }

@@ -71,13 +71,13 @@ impl Row {
 pub fn table(row: Option<&Row>) -> String {
     let Some(row) = row else {
         return format!(
-            "{:<8} {:>5} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7}",
+            "{:<12} {:>5} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7}",
             "op", "conns", "per second", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "max ms", "CPU us", "errors"
         );
     };
     let ms = |us: u64| format!("{:.2}", us as f64 / 1000.0);
     let line = format!(
-        "{:<8} {:>5} {:>11.0} {:>9} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7}",
+        "{:<12} {:>5} {:>11.0} {:>9} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7}",
         row.op,
         row.connections,
         row.per_second,
@@ -90,7 +90,7 @@ pub fn table(row: Option<&Row>) -> String {
         row.errors
     );
     match &row.last_error {
-        Some(error) => format!("{line}\n         last error: {error}"),
+        Some(error) => format!("{line}\n             last error: {error}"),
         None => line,
     }
 }

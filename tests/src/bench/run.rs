@@ -52,9 +52,13 @@ pub async fn run(options: &Options, mut show: impl FnMut(&Row)) -> Result<Vec<Ro
     let target = Arc::new(Target::new(options));
     target.prepare().await?;
     let bar = progress_bar(options, combinations.len());
-    if combinations.iter().any(|(op, _)| matches!(op, Op::Get | Op::Changes)) {
+    if combinations.iter().any(|(op, _)| op.reads()) {
         bar.set_message(format!("writing {} documents", options.docs));
         load(&target, options.docs).await?;
+    }
+    if combinations.iter().any(|(op, _)| *op == Op::Find) {
+        bar.set_message("making an index");
+        target.make_index().await?;
     }
     let mut rows = Vec::new();
     for (number, (op, connections)) in (1u64..).zip(combinations) {

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use memchr::memmem;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -11,6 +12,8 @@ use crate::lean::{Connection, find};
 
 /// Different bodies: enough that no server profits from seeing the same bytes again.
 const BODIES: u64 = 64;
+/// Loaded documents for each body, above which every body was surely used.
+const LOADED_EACH: u64 = 16;
 
 /// What all connections share.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ pub(super) struct Worker {
     random: SmallRng,
     connection: Connection,
     since: String,
+    /// The last id of a listing; empty at its beginning.
+    from: String,
 }
 
 impl Target {
@@ -51,7 +56,7 @@ impl Target {
         let authorization = self.options.auth.as_ref().map(|auth| format!("Basic {}", BASE64.encode(auth)));
         let connection = Connection::open(address, authorization.as_deref()).await?;
         let random = SmallRng::seed_from_u64(row << 32 | number as u64);
-        Ok(Worker { number, row, sent: 0, random, connection, since: "0".to_owned() })
+        Ok(Worker { number, row, sent: 0, random, connection, since: "0".to_owned(), from: String::new() })
     }
 
     /// Makes the database.
@@ -96,7 +101,15 @@ impl Target {
                 let ids: Vec<String> = (0..self.options.batch).map(|n| self.new_id(worker, op, n)).collect();
                 self.bulk(worker, &ids).await
             }
-            Op::Changes => self.changes(worker).await,
+            Op::Changes => self.changes(worker, "").await,
+            Op::ChangesDocs => self.changes(worker, "&include_docs=true").await,
+            Op::AllDocs => self.all_docs(worker).await,
+            Op::BulkGet => self.bulk_get(worker).await,
+            Op::Find => self.find(worker).await,
+            Op::IndexBuild => {
+                let name = format!("built-{:x}-{}-{}-{}", self.run, worker.row, worker.number, worker.sent);
+                self.index(worker, &name, "text").await
+            }
         }
     }
 
@@ -168,16 +181,98 @@ impl Target {
         }
     }
 
-    async fn changes(&self, worker: &mut Worker) -> Result<u64> {
-        let path = format!("/{}/_changes?limit={}&since={}", self.options.db, self.options.rows, worker.since);
+    async fn changes(&self, worker: &mut Worker, more: &str) -> Result<u64> {
+        let path = format!("/{}/_changes?limit={}&since={}{more}", self.options.db, self.options.rows, worker.since);
         let answer = expect(&mut worker.connection, "GET", &path, &[], 200).await?;
-        let rows = answer.windows(11).filter(|window| *window == b"\"changes\":[").count();
-        let last = answer.windows(12).rposition(|window| window == b"\"last_seq\":\"").ok_or("no last_seq")? + 12;
-        let length = answer[last..].iter().position(|byte| *byte == b'"').ok_or("no end of last_seq")?;
-        let token = std::str::from_utf8(&answer[last..last + length])?.to_owned();
+        let rows = count(answer, b"\"changes\":[");
+        let last = memmem::rfind(answer, b"\"last_seq\":\"").ok_or("no last_seq")? + 12;
+        let token = text_at(answer, last)?.to_owned();
         worker.since = if rows < self.options.rows { "0".to_owned() } else { token };
         Ok(rows as u64)
     }
+
+    async fn all_docs(&self, worker: &mut Worker) -> Result<u64> {
+        let from = match worker.from.as_str() {
+            "" => String::new(),
+            id => format!("&start_key=%22{id}%22&skip=1"),
+        };
+        let path = format!("/{}/_all_docs?limit={}{from}", self.options.db, self.options.rows);
+        let answer = expect(&mut worker.connection, "GET", &path, &[], 200).await?;
+        let rows = count(answer, b"{\"id\":\"");
+        let last = match memmem::rfind(answer, b"{\"id\":\"").filter(|_| rows == self.options.rows) {
+            None => String::new(),
+            Some(at) => text_at(answer, at + 7)?.to_owned(),
+        };
+        worker.from = last;
+        Ok(rows as u64)
+    }
+
+    async fn bulk_get(&self, worker: &mut Worker) -> Result<u64> {
+        let mut text = b"{\"docs\":[".to_vec();
+        for n in 0..self.options.batch {
+            let number = worker.random.random_range(0..self.options.docs.max(1));
+            let comma = if n > 0 { "," } else { "" };
+            text.extend_from_slice(format!("{comma}{{\"id\":\"{}\"}}", self.loaded_id(number)).as_bytes());
+        }
+        text.extend_from_slice(b"]}");
+        let path = format!("/{}/_bulk_get", self.options.db);
+        let answer = expect(&mut worker.connection, "POST", &path, &[&text], 200).await?;
+        match count(answer, b"{\"ok\":{") {
+            found if found == self.options.batch => Ok(found as u64),
+            found => Err(format!("_bulk_get: {found} of {} documents", self.options.batch).into()),
+        }
+    }
+
+    async fn find(&self, worker: &mut Worker) -> Result<u64> {
+        let number = worker.random.random_range(0..BODIES);
+        let query = format!("{{\"selector\":{{\"number\":{number}}},\"limit\":10}}");
+        let path = format!("/{}/_find", self.options.db);
+        let answer = expect(&mut worker.connection, "POST", &path, &[query.as_bytes()], 200).await?;
+        if answer.starts_with(b"{\"docs\":[]") && self.options.docs >= BODIES * LOADED_EACH {
+            return Err(format!("_find: no document has number {number}").into());
+        }
+        Ok(1)
+    }
+
+    /// The index for [`Op::Find`].
+    pub(super) async fn make_index(&self) -> Result<()> {
+        let mut worker = self.worker(0, 0).await?;
+        self.index(&mut worker, "by-number", "number").await.map(drop)
+    }
+
+    /// Makes an index and waits until a query can use it; how many documents there were.
+    async fn index(&self, worker: &mut Worker, name: &str, field: &str) -> Result<u64> {
+        let path = format!("/{}", self.options.db);
+        let info: serde_json::Value =
+            serde_json::from_slice(expect(&mut worker.connection, "GET", &path, &[], 200).await?)?;
+        let docs = info["doc_count"].as_u64().ok_or("no doc_count")?;
+        let index = format!("{{\"index\":{{\"fields\":[\"{field}\"]}},\"ddoc\":\"{name}\",\"name\":\"{name}\"}}");
+        let path = format!("/{}/_index", self.options.db);
+        expect(&mut worker.connection, "POST", &path, &[index.as_bytes()], 200).await?;
+        let query = format!(
+            "{{\"selector\":{{\"{field}\":{{\"$gt\":null}}}},\"limit\":1,\"use_index\":[\"{name}\",\"{name}\"],\"allow_fallback\":false}}"
+        );
+        let path = format!("/{}/_find", self.options.db);
+        loop {
+            let answer = worker.connection.exchange("POST", &path, &[query.as_bytes()]).await?;
+            match answer.status {
+                200 => return Ok(docs),
+                503 => {}
+                status => return Err(refused("POST", &path, status, worker.connection.body(answer)).into()),
+            }
+        }
+    }
+}
+
+/// How often `wanted` stands in `text`.
+fn count(text: &[u8], wanted: &[u8]) -> usize {
+    memmem::find_iter(text, wanted).count()
+}
+
+/// What stands in `text` from a place up to the next quotation mark.
+fn text_at(text: &[u8], from: usize) -> Result<&str> {
+    let length = memchr::memchr(b'"', &text[from..]).ok_or("no end of a text")?;
+    Ok(std::str::from_utf8(&text[from..from + length])?)
 }
 
 impl Worker {

@@ -24,12 +24,21 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
             let docs = json.as_ref().and_then(|json| json["docs"].as_array()).map_or(0, Vec::len);
             (if docs > 0 { 201 } else { 400 }, "[]".to_owned())
         }
+        Method::POST if path.ends_with("/_bulk_get") => {
+            let docs = json.as_ref().and_then(|json| json["docs"].as_array()).map_or(0, Vec::len);
+            (200, format!("{{\"results\":[{}]}}", vec![r#"{"docs":[{"ok":{}}]}"#; docs].join(",")))
+        }
+        Method::POST if path.ends_with("/_index") => (200, r#"{"result":"created"}"#.to_owned()),
+        Method::POST if path.ends_with("/_find") => (200, r#"{"docs":[{"_id":"a"}]}"#.to_owned()),
         Method::POST if path == "/v3/kv/put" && json.is_some() => (200, "{}".to_owned()),
         Method::POST if path == "/v3/kv/range" && json.is_some() => (200, r#"{"kvs":[{}]}"#.to_owned()),
         Method::GET if path.ends_with("/_changes") => {
             (200, r#"{"results":[{"seq":"1-x","id":"a","changes":[{"rev":"1-b"}]}],"last_seq":"1-x"}"#.to_owned())
         }
-        Method::GET => (200, "{}".to_owned()),
+        Method::GET if path.ends_with("/_all_docs") => {
+            (200, r#"{"total_rows":1,"offset":0,"rows":[{"id":"a","key":"a","value":{"rev":"1-b"}}]}"#.to_owned())
+        }
+        Method::GET => (200, r#"{"doc_count":250}"#.to_owned()),
         Method::PUT if path.matches('/').count() == 1 || json.is_some() => (201, "{}".to_owned()),
         _ => (400, "?".to_owned()),
     };
@@ -47,8 +56,22 @@ async fn measured(kind: &str, ops: usize) {
             connections.spawn(connection.serve_connection(TokioIo::new(stream), service_fn(answer)));
         }
     });
-    let args =
-        ["bench", "--url", &url, "--kind", kind, "--connections", "1,4", "--seconds", "0.1", "--docs", "250", "--json"];
+    let args = [
+        "bench",
+        "--url",
+        &url,
+        "--kind",
+        kind,
+        "--connections",
+        "1,4",
+        "--seconds",
+        "0.1",
+        "--docs",
+        "250",
+        "--json",
+        "--ops",
+        "put,get,bulk,changes,changes_docs,all_docs,bulk_get,find,index_build",
+    ];
     let options = Options::parse_from(args);
     let rows = run(&options, |_| {}).await.expect("runs");
     assert_eq!(rows.len(), ops * 2);
@@ -59,7 +82,7 @@ async fn measured(kind: &str, ops: usize) {
 
 #[tokio::test]
 async fn every_operation_of_every_kind_is_measured() {
-    measured("quorate", 4).await;
-    measured("couchdb", 4).await;
+    measured("quorate", 9).await;
+    measured("couchdb", 9).await;
     measured("etcd", 2).await;
 }

@@ -1,4 +1,5 @@
-//! `GET` and `POST /{db}/_changes`: a database's feed, as it is now or as it goes on.
+//! `GET` and `POST /{db}/_changes`: a database's feed, as it is now or as it goes on; and `/{db}/_partition/{partition}/_changes`,
+//! that of one partition.
 
 mod filter;
 mod function;
@@ -8,10 +9,13 @@ mod sending;
 
 use axum::body::Body;
 use common::ids::DbName;
+use common::partition::Partition;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use super::call::Call;
+use super::error::Error;
 use super::{Answer, render};
+use crate::feed::Scope;
 use crate::telemetry::request;
 use filter::Filter;
 use options::{Kind, Options};
@@ -20,7 +24,7 @@ use sending::Sending;
 /// Where a browser's event source left off.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-pub(super) async fn feed(call: &Call, name: DbName, body: Body) -> Answer {
+pub(super) async fn feed(call: &Call, name: DbName, partition: Option<Partition>, body: Body) -> Answer {
     let body = match call.parts.method {
         Method::POST => Some(call.read_json(body).await?),
         _ => None,
@@ -30,13 +34,14 @@ pub(super) async fn feed(call: &Call, name: DbName, body: Body) -> Answer {
         params.add_body(body)?;
     }
     let mut options = Options::of(&params, call.header(LAST_EVENT_ID), body.is_some())?;
+    options.since.check(Scope::of(partition.as_ref())).map_err(|wrong| Error::bad(wrong.to_string()))?;
     if let Filter::Function { design, member, function } = &options.filter {
         options.function =
             Some(Box::new(function::read(call, &name, (design, member, function), body.as_ref()).await?));
     }
     let kind = options.kind;
     // The first page is there before the status goes out: a shard that cannot answer fails the whole request.
-    let sending = Sending::begin(call.app.ops.clone(), &name, options).await?;
+    let sending = Sending::begin(call.app.ops.clone(), &name, partition, options).await?;
     // The feed goes on when the request's own work has ended: it keeps its id, and counts as a reader.
     let (id, reader) = (request::current(), call.app.metrics.reads_changes());
     let chunks = futures::stream::try_unfold(Some(sending), move |state| {

@@ -118,12 +118,17 @@ mod tests {
     use common::ids::{DbUid, DocId, Seq, ShardId};
 
     use super::*;
+    use crate::feed::Scope;
     use crate::http::params::Params;
 
     fn shown(query: &str, changes: &[Change]) -> String {
         let options = Options::of(&Params::of_query(Some(query)), None, false).expect("valid");
-        let token =
-            |seq: u64| Token { origin: DbUid::USERS.into(), map_version: 1, seqs: vec![(ShardId(0), Seq(seq))] };
+        let token = |seq: u64| Token {
+            origin: DbUid::USERS.into(),
+            scope: Scope::Database,
+            map_version: 1,
+            seqs: vec![(ShardId(0), Seq(seq))],
+        };
         let mut out = head(options.kind).to_vec();
         for (at, change) in changes.iter().enumerate() {
             row(&mut out, &options, at as u64, &token(change.seq.0), change, &[]);

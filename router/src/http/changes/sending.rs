@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::change::Change;
 use common::ids::DbName;
+use common::partition::Partition;
 use common::query::{Consistency, Revs};
 use common::rev::Rev;
 use tokio::time::Instant;
@@ -25,6 +26,7 @@ use crate::ops::{Error, Ops};
 pub(super) struct Sending {
     ops: Ops,
     db: Arc<DbEntry>,
+    partition: Option<Partition>,
     options: Options,
     /// Read and not sent yet.
     page: Option<FeedPage>,
@@ -45,12 +47,21 @@ pub(super) struct Sending {
 
 impl Sending {
     /// Reads the first page.
-    pub(super) async fn begin(ops: Ops, name: &DbName, options: Options) -> Result<Self, Error> {
+    pub(super) async fn begin(
+        ops: Ops,
+        name: &DbName,
+        partition: Option<Partition>,
+        options: Options,
+    ) -> Result<Self, Error> {
         // A router that has not heard of a deletion yet meets a dropped feed once, and then knows.
         let mut tries = 0;
         loop {
-            let db = ops.db(name).await?;
-            let page = feed::page(&ops.cluster, db.uid, &options.since, &feed_options(&options, 0, None, None)).await?;
+            let db = match partition {
+                Some(_) => ops.partitioned(name, Consistency::Linearizable).await?,
+                None => ops.db(name).await?,
+            };
+            let asked = feed_options(&options, partition.as_ref(), 0, None, None);
+            let page = feed::page(&ops.cluster, db.uid, &options.since, &asked).await?;
             if page.dropped {
                 ops.catalog.forget(db.uid);
                 tries += 1;
@@ -68,6 +79,7 @@ impl Sending {
             return Ok(Self {
                 ops,
                 db,
+                partition,
                 options,
                 page: Some(page),
                 until,
@@ -100,7 +112,7 @@ impl Sending {
         if !std::mem::replace(&mut self.begun, true) {
             out.extend_from_slice(row::head(self.options.kind));
         }
-        let (more, resume) = (page.more, page.resume.clone());
+        let (more, resume, busy) = (page.more, page.resume.clone(), page.busy);
         if page.dropped {
             return Err(Error::NoDatabase);
         }
@@ -109,7 +121,7 @@ impl Sending {
             return Ok(self.end(out));
         }
         if more {
-            self.page = Some(self.next_page(resume).await?);
+            self.page = Some(self.next_page(resume, busy).await?);
             return Ok((out.into(), true));
         }
         match self.options.kind {
@@ -121,8 +133,9 @@ impl Sending {
         }
     }
 
-    async fn next_page(&mut self, resume: Option<Token>) -> Result<FeedPage, Error> {
-        let options = feed_options(&self.options, self.sent, self.until.clone(), resume);
+    async fn next_page(&mut self, resume: Option<Token>, busy: usize) -> Result<FeedPage, Error> {
+        let mut options = feed_options(&self.options, self.partition.as_ref(), self.sent, self.until.clone(), resume);
+        options.busy = Some(busy);
         let since = Since::Token(self.last.clone());
         Ok(feed::page(&self.ops.cluster, self.db.uid, &since, &options).await?)
     }
@@ -137,7 +150,7 @@ impl Sending {
         // As long as it takes for a sign of life to be due, whatever the clocks make of the last millisecond.
         let patience = silence.map_or(Duration::MAX, |left| left.max(Duration::from_millis(1))).min(left);
         // What comes while waiting is wanted, so nothing is left out behind any token.
-        let options = feed_options(&self.options, self.sent, None, None);
+        let options = feed_options(&self.options, self.partition.as_ref(), self.sent, None, None);
         let since = Since::Token(self.last.clone());
         let page = feed::wait(&self.ops.cluster, self.db.uid, &since, &options, patience).await?;
         if page.dropped {
@@ -204,7 +217,13 @@ impl Sending {
 }
 
 /// What to ask the feed for, when `sent` rows are sent already.
-fn feed_options(options: &Options, sent: u64, until: Option<Token>, resume: Option<Token>) -> feed::Options {
+fn feed_options(
+    options: &Options,
+    partition: Option<&Partition>,
+    sent: u64,
+    until: Option<Token>,
+    resume: Option<Token>,
+) -> feed::Options {
     // A filter leaves out rows that were read, so it cannot be said beforehand how many to read.
     let limit =
         options.limit.filter(|_| matches!(options.filter, Filter::None)).map(|limit| limit.saturating_sub(sent));
@@ -217,5 +236,9 @@ fn feed_options(options: &Options, sent: u64, until: Option<Token>, resume: Opti
         resume,
         selector: options.filter.selector().map(Box::from),
         function: options.function.clone(),
+        partition: partition.cloned(),
+        // Without a limit nothing is pending at the end but what came meanwhile.
+        count_pending: options.limit.is_some(),
+        busy: None,
     }
 }

@@ -210,7 +210,8 @@ fn part_ops(part: Part) -> Vec<Op> {
         }
         Part::BulkDocs => {
             let write = Op::post("Write documents").with(&[IDEMPOTENCY_KEY]).takes::<doc::BulkDocs>();
-            vec![write.gives::<doc::BulkRows>(201)]
+            // With `atomic`, rows say why nothing was written.
+            vec![write.gives::<doc::BulkRows>(201).gives::<doc::BulkRows>(403).gives::<doc::BulkRows>(409)]
         }
         Part::BulkGet => {
             let read = Op::post("Read documents").with(&READING).with(&[CONSISTENCY]).takes::<doc::BulkGet>();
@@ -298,6 +299,8 @@ fn named_ops(named: Named) -> Vec<Op> {
             vec![Op::get("What there is to say of a partition").with(&[CONSISTENCY]).gives::<shapes::Partition>(200)]
         }
         Named::PartitionAllDocs => listing("Documents of a partition, sorted by id", "Documents of these ids"),
+        Named::PartitionChanges => part_ops(Part::Changes),
+        Named::PartitionIndex => part_ops(Part::Index),
         Named::PartitionFind => part_ops(Part::Find),
         Named::PartitionExplain => part_ops(Part::Explain),
         Named::ScheduledJob => vec![Op::get("A replication under way").gives::<JobRow>(200).refuses(&[404])],

@@ -115,6 +115,9 @@ pub(super) struct BulkDocs {
     /// `false` takes revisions as they were made elsewhere.
     #[schema(default = true)]
     new_edits: Option<bool>,
+    /// `true` writes all documents, which must be of one partition, or none.
+    #[schema(default = false)]
+    atomic: Option<bool>,
 }
 
 /// A row a document, in order; with `new_edits: false` those that failed.

@@ -24,6 +24,8 @@ pub(super) enum Named {
     ShardOf,
     Partition,
     PartitionAllDocs,
+    PartitionChanges,
+    PartitionIndex,
     PartitionFind,
     PartitionExplain,
     ScheduledJob,
@@ -59,6 +61,8 @@ impl Route {
                 Named::ShardOf => "/db/_shards/doc",
                 Named::Partition => "/db/_partition/partition",
                 Named::PartitionAllDocs => "/db/_partition/partition/_all_docs",
+                Named::PartitionChanges => "/db/_partition/partition/_changes",
+                Named::PartitionIndex => "/db/_partition/partition/_index",
                 Named::PartitionFind => "/db/_partition/partition/_find",
                 Named::PartitionExplain => "/db/_partition/partition/_explain",
                 Named::ScheduledJob => "/_scheduler/jobs/job",
@@ -84,11 +88,9 @@ const fn unserved(template: &'static str, methods: &'static [&'static str], summ
 }
 
 /// What is answered with 501.
-pub(super) static UNSERVED: [Unserved; 11] = [
+pub(super) static UNSERVED: [Unserved; 9] = [
     unserved("/_reshard", &["GET"], "Resharding"),
     unserved("/_cluster_setup", &["GET", "POST"], "Set a cluster up"),
-    unserved("/{db}/_partition/{partition}/_changes", &["GET"], "What has changed in a partition"),
-    unserved("/{db}/_partition/{partition}/_index", &["GET", "POST"], "Indexes of a partition"),
     unserved("/{db}/_purged_infos", &["GET"], "Purges that are remembered"),
     unserved("/{db}/_auto_purge", &["GET", "PUT"], "When deleted documents are purged"),
     unserved("/{db}/_time_seq", &["GET", "DELETE"], "Which changes were made when"),

@@ -27,6 +27,8 @@ fn route_of(target: &Target) -> Option<Route> {
         Target::Partition(_, _, asked) => Route::Named(match asked {
             OfPartition::Nothing | OfPartition::Info => Named::Partition,
             OfPartition::AllDocs => Named::PartitionAllDocs,
+            OfPartition::Changes => Named::PartitionChanges,
+            OfPartition::Index => Named::PartitionIndex,
             OfPartition::Find => Named::PartitionFind,
             OfPartition::Explain => Named::PartitionExplain,
         }),

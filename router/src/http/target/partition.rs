@@ -13,10 +13,14 @@ pub(crate) enum OfPartition {
     Info,
     /// `_all_docs`
     AllDocs,
+    /// `_changes`
+    Changes,
     /// `_find`
     Find,
     /// `_explain`
     Explain,
+    /// `_index`: the database's
+    Index,
 }
 
 impl OfPartition {
@@ -24,7 +28,9 @@ impl OfPartition {
         match self {
             OfPartition::Nothing | OfPartition::Info => "/{db}/_partition/{partition}",
             OfPartition::AllDocs => "/{db}/_partition/{partition}/_all_docs",
+            OfPartition::Changes => "/{db}/_partition/{partition}/_changes",
             OfPartition::Find => "/{db}/_partition/{partition}/_find",
+            OfPartition::Index => "/{db}/_partition/{partition}/_index",
             OfPartition::Explain => "/{db}/_partition/{partition}/_explain",
         }
     }
@@ -33,7 +39,9 @@ impl OfPartition {
         match self {
             OfPartition::Nothing | OfPartition::Info => "GET",
             OfPartition::AllDocs => Part::AllDocs.allow(),
+            OfPartition::Changes => Part::Changes.allow(),
             OfPartition::Find | OfPartition::Explain => Part::Find.allow(),
+            OfPartition::Index => Part::Index.allow(),
         }
     }
 }
@@ -44,12 +52,10 @@ pub(super) fn parse(db: DbName, behind: &str) -> Target {
         None if behind.is_empty() => ("", OfPartition::Nothing),
         None => (behind, OfPartition::Info),
         Some((name, "_all_docs")) => (name, OfPartition::AllDocs),
+        Some((name, "_changes")) => (name, OfPartition::Changes),
         Some((name, "_find")) => (name, OfPartition::Find),
         Some((name, "_explain")) => (name, OfPartition::Explain),
-        // Known to CouchDB, or to be ours.
-        Some((_, rest)) if rest == "_changes" || rest == "_index" => {
-            return Target::Refused(Refused::NotImplemented);
-        }
+        Some((name, "_index")) => (name, OfPartition::Index),
         Some((name, rest)) if rest.starts_with("_design/") => {
             return super::design::in_partition(db, name, &rest["_design/".len()..]);
         }

@@ -103,7 +103,8 @@ fn paths_name_what_couchdb_takes_them_for() {
         ("/tdb/_partition/p%2Fq", "tdb Info of partition p/q"),
         ("/tdb/_partition//_all_docs", "tdb Info of partition _all_docs"),
         ("/tdb/_partition/p/_find", "tdb Find of partition p"),
-        ("/tdb/_partition/p/_changes", "refused NotImplemented"),
+        ("/tdb/_partition/p/_changes", "tdb Changes of partition p"),
+        ("/tdb/_partition/p/_index", "tdb Index of partition p"),
         ("/tdb/_partition/p/_nope", "refused Nothing"),
         ("/_node/_local/_config", "refused Nothing"),
     ] {

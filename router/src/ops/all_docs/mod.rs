@@ -15,7 +15,7 @@ use futures::future::try_join_all;
 
 use super::{Error, Ops, STALE_RETRIES_MAX, confused};
 use crate::cluster::catalog::DbEntry;
-use crate::feed::Token;
+use crate::feed::{Scope, Token};
 use merge::Merge;
 
 /// Rows of a page without bodies: large enough that a listing is bound by rendering, small enough to hold a few.
@@ -136,7 +136,12 @@ impl Ops {
             left: listing.limit,
             total,
             offset: before.map(|before| before.saturating_add(skip).min(total)),
-            update_seq: Token { origin: db.uid.into(), map_version: self.cluster.map().version, seqs },
+            update_seq: Token {
+                origin: db.uid.into(),
+                scope: Scope::Database,
+                map_version: self.cluster.map().version,
+                seqs,
+            },
             lag_ms,
             listing,
         };

@@ -21,7 +21,7 @@ use futures::future::try_join_all;
 
 use super::{Error, Ops, STALE_RETRIES_MAX, confused};
 use crate::cluster::catalog::DbEntry;
-use crate::feed::Token;
+use crate::feed::{Scope, Token};
 use crate::js::{Call, Program, Sandbox, Verb};
 pub use design::Designed;
 use merge::Merge;
@@ -218,8 +218,7 @@ impl Viewing {
             None => Parts::Rows(Merge::new(shards, descending)),
             Some(_) => Parts::Groups(Merge::new(shards, descending)),
         };
-        let update_seq =
-            Token { origin: db.uid.into(), map_version: ops.cluster.map().version, seqs: Default::default() };
+        let update_seq = Token::zero(db.uid.into(), Scope::Database, ops.cluster.map().version);
         Self {
             ops: ops.clone(),
             db,

@@ -31,6 +31,11 @@ fn any_key() -> impl Strategy<Value = Key> {
         (any_db(), any_id()).prop_map(|(db, id)| Key::Doc(db, id)),
         (any_db(), any_id(), any_rev()).prop_map(|(db, id, rev)| Key::Body(db, id, rev)),
         (any_db(), any::<u64>()).prop_map(|(db, seq)| Key::BySeq(db, Seq(seq))),
+        (any_db(), "[a-b\u{0};é]{1,3}", any::<u64>()).prop_map(|(db, name, seq)| Key::ByPartition(
+            db,
+            name.into(),
+            Seq(seq)
+        )),
         (any_db(), local).prop_map(|(db, id)| Key::Local(db, id)),
         any_db().prop_map(Key::Purges),
         (any_db(), any::<u64>()).prop_map(|(db, number)| Key::Purge(db, number)),
@@ -53,6 +58,8 @@ fn rank(key: &Key) -> (u8, Option<DbUid>, u8, String, u64) {
         Key::Doc(db, id) => (4, Some(*db), 2, id.to_string(), 0),
         Key::Body(db, id, rev) => (4, Some(*db), 3, id.to_string(), rev.generation),
         Key::BySeq(db, seq) => (4, Some(*db), 4, none(), seq.0),
+        // As the ids of its documents sort: with the colon.
+        Key::ByPartition(db, name, seq) => (4, Some(*db), 5, format!("{name}:"), seq.0),
         Key::Local(db, id) => (4, Some(*db), 6, id.to_string(), 0),
         Key::Purges(db) => (4, Some(*db), 9, none(), 0),
         Key::Purge(db, number) => (4, Some(*db), 10, none(), *number),
@@ -123,6 +130,7 @@ fn the_bytes_on_disk_never_change() {
     let rev = Rev::parse("2-bbb").expect("valid");
     assert_eq!(hex(Key::Body(db, id(), rev)), format!("10{uid}03610000000000000000000201626262"));
     assert_eq!(hex(Key::BySeq(db, Seq(258))), format!("10{uid}040000000000000102"));
+    assert_eq!(hex(Key::ByPartition(db, "p".into(), Seq(258))), format!("10{uid}05703a0000000000000102"));
     assert_eq!(hex(Key::Local(db, id())), format!("10{uid}0661"));
     assert_eq!(hex(Key::Entry(db, 3, Bytes::from_static(b"ka"))), format!("10{uid}08000000036b61"));
     assert_eq!(hex(Key::Indexes(db)), format!("10{uid}0a"));

@@ -62,6 +62,8 @@ fn since(since: u64, limit: u32) -> ChangesRequest {
         linearizable: true,
         selector: None,
         function: None,
+        partition: None,
+        count_pending: true,
     }
 }
 

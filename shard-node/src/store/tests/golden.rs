@@ -10,11 +10,12 @@ use std::path::Path;
 
 use bytes::Bytes;
 use common::change::ChangesRequest;
-use common::command::{Command, EditKind, Op, Outcome, Purge};
+use common::command::{Atomic, Command, Edit, EditKind, Op, Outcome, Purge};
 use common::ids::{Index, Seq, Slot};
 use common::mango::index::Definition;
 use common::mango::kept::{Kept, ShardIndexes};
 use common::mango::{Selector, key};
+use common::partition::Partition;
 use common::query::{Answer, DbCounters, Find, Place, Query, Range, Revs};
 use common::rev::{Rev, RevHash};
 
@@ -86,7 +87,7 @@ impl Script {
         out + "\n"
     }
 
-    /// The command in `line`: `[r<request>] put|tomb|del|graft|graftdel|local|localdel|drop|adopt …`.
+    /// The command in `line`: `[r<request>] put|tomb|del|atomic|graft|graftdel|local|localdel|drop|adopt …`.
     fn command(&mut self, line: &str) -> Option<Command> {
         let (number, line) = match line.strip_prefix('r').and_then(|rest| rest.split_once(' ')) {
             Some((number, rest)) if number.parse::<u128>().is_ok() => (number.parse().expect("a number"), rest),
@@ -117,6 +118,7 @@ impl Script {
                 let parent = parent.map(|counter| counter.parse().expect("a counter"));
                 local(at(), parent, (verb == "local").then_some(rest))
             }
+            "atomic" => Op::Atomic(Atomic { db: db(0), edits: self.edits(line) }),
             "compact" => Op::Compact { doc: at() },
             "purge" => {
                 let revs = rest.split(',').map(|rev| self.rev(rev)).collect();
@@ -147,23 +149,42 @@ impl Script {
         Some(command(number, op))
     }
 
+    /// `atomic NAME[@REV][=JSON] …`
+    fn edits(&self, line: &str) -> Vec<Edit> {
+        let one = |word: &str| {
+            let (target, json) = word.split_once('=').unwrap_or((word, "{}"));
+            let (name, parent) =
+                target.split_once('@').map_or((target, None), |(name, rev)| (name, Some(self.rev(rev))));
+            match edit(address(db(0), name), parent, EditKind::Update, json, self.revs_limit) {
+                Op::Edit(edit) => edit,
+                _ => unreachable!("it makes edits"),
+            }
+        };
+        line.split(' ').skip(1).map(one).collect()
+    }
+
     fn fold(&mut self, out: &mut String, commands: &[Command]) {
         self.index += 1;
         let (outcomes, changed) = self.store.fold(Index(self.index), commands);
         for outcome in outcomes {
-            let text = match outcome {
-                Outcome::Written { rev, seq: Seq(0) } => format!("written {}", self.show(&rev)),
-                Outcome::Written { rev, seq } => format!("written {} at {seq}", self.show(&rev)),
-                Outcome::Purged { revs } => {
-                    let revs: Vec<String> = revs.iter().map(|rev| self.show(rev)).collect();
-                    format!("purged {}", revs.join(" ")).trim_end().to_owned()
-                }
-                other => format!("{other:?}").to_lowercase(),
-            };
+            let text = self.outcome(outcome);
             writeln!(out, "{text}").expect("text");
         }
         if !changed.is_empty() {
             out.push_str("wake feeds\n");
+        }
+    }
+
+    fn outcome(&mut self, outcome: Outcome) -> String {
+        match outcome {
+            Outcome::Written { rev, seq: Seq(0) } => format!("written {}", self.show(&rev)),
+            Outcome::Written { rev, seq } => format!("written {} at {seq}", self.show(&rev)),
+            Outcome::Purged { revs } => {
+                let revs: Vec<String> = revs.iter().map(|rev| self.show(rev)).collect();
+                format!("purged {}", revs.join(" ")).trim_end().to_owned()
+            }
+            Outcome::Rows(rows) => rows.into_iter().map(|row| self.outcome(row)).collect::<Vec<_>>().join(", "),
+            other => format!("{other:?}").to_lowercase(),
         }
     }
 
@@ -259,7 +280,7 @@ impl Script {
         self.answer(out, &Query::Find(Box::new(find)));
     }
 
-    /// `changes SINCE [desc] [all_leaves] [bodies] [N]`
+    /// `changes SINCE [of=PARTITION] [desc] [all_leaves] [bodies] [N]`
     fn changes(&mut self, out: &mut String, words: &[&str]) {
         let has = |word| words.contains(&word);
         let since = Seq(if words[0] == "end" { u64::MAX } else { words[0].parse().expect("a seq") });
@@ -274,6 +295,11 @@ impl Script {
             linearizable: true,
             selector: None,
             function: None,
+            partition: words
+                .iter()
+                .find_map(|word| word.strip_prefix("of="))
+                .map(|of| Partition::parse(of).expect("a name")),
+            count_pending: true,
         };
         let page = changes(&self.store, &request).expect("a sound store");
         for row in page.rows {
@@ -361,6 +387,10 @@ impl Script {
                     let row: SeqRow = record::decode(value).expect(READABLE);
                     let leaves: Vec<String> = row.leaves.iter().map(|rev| self.show(rev)).collect();
                     format!("seq {seq} = {} {}{}", row.id, leaves.join(" "), if row.deleted { " deleted" } else { "" })
+                }
+                Key::ByPartition(_, partition, seq) => {
+                    let row: SeqRow = record::decode(value).expect(READABLE);
+                    format!("seq {partition} {seq} = {}", row.id)
                 }
                 Key::Local(_, id) => {
                     let local = LocalRecord::decode(value).expect(READABLE);

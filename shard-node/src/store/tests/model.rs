@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use common::change::{Change, ChangesRequest};
-use common::command::{Command, EditKind, Op, Outcome, Purge};
+use common::command::{Atomic, Command, Edit, EditKind, Op, Outcome, Purge};
 use common::edit::{self, Asker, Decision};
 use common::ids::{DbUid, DocId, Index, Seq};
+use common::partition::Partition;
 use common::query::{Answer, DbCounters, DocAnswer, Query, Range, RangeRow, RevBody, Revs};
 use common::rev::Rev;
 use common::rev_tree::RevTree;
@@ -19,7 +20,7 @@ use crate::store::testing::{Map, address, command, db, edit, graft, id, local};
 use crate::store::{changes, read, snapshot, sweep};
 
 const DBS: u128 = 2;
-const IDS: [&str; 4] = ["a", "b", "_design/d", "z\u{0}z"];
+const IDS: [&str; 5] = ["a", "b:1", "b:2", "_design/d", "z\u{0}z"];
 
 /// One step, before it is known which revisions there are to pick from.
 #[derive(Debug, Clone)]
@@ -28,6 +29,7 @@ enum Step {
     Graft { db: u128, id: usize, onto: Option<Pick>, hashes: Vec<u8>, deleted: bool, revs_limit: u32 },
     Local { db: u128, id: usize, parent: Option<u64>, deleted: bool },
     Repeat(Pick),
+    Atomic { db: u128, edits: Vec<(usize, Option<Pick>, EditKind)> },
     Compact { db: u128, id: usize },
     Purge { db: u128, id: usize, revs: Vec<Pick> },
     Drop { db: u128 },
@@ -49,12 +51,15 @@ fn any_step() -> impl Strategy<Value = Step> {
         );
     let local = (at(), prop::option::of(0u64..3), prop::bool::weighted(0.3))
         .prop_map(|((db, id), parent, deleted)| Step::Local { db, id, parent, deleted });
+    let part = (0..IDS.len(), prop::option::weighted(0.7, any::<Pick>()), Just(EditKind::Update));
+    let atomic = (0..DBS, prop::collection::vec(part, 1..4)).prop_map(|(db, edits)| Step::Atomic { db, edits });
     let purge =
         (at(), prop::collection::vec(any::<Pick>(), 1..4)).prop_map(|((db, id), revs)| Step::Purge { db, id, revs });
     prop_oneof![
         40 => edit,
         40 => graft,
         10 => local,
+        10 => atomic,
         10 => any::<Pick>().prop_map(Step::Repeat),
         6 => at().prop_map(|(db, id)| Step::Compact { db, id }),
         6 => purge,
@@ -63,7 +68,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 }
 
 /// The naive store: the decisions are `common::edit`'s, everything kept beside them is counted anew at each question.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Model {
     trees: BTreeMap<(DbUid, DocId), RevTree>,
     /// Every body ever written.
@@ -97,6 +102,16 @@ impl Model {
                 let mut path: Vec<Rev> = onto.into_iter().chain(made).collect();
                 path.reverse();
                 graft(address(db(*db_n), IDS[*id]), path, *deleted, &json, *revs_limit)
+            }
+            Step::Atomic { db: db_n, edits } => {
+                let edits = edits.iter().map(|(id, parent, kind)| {
+                    let parent = parent.as_ref().and_then(|parent| pick(parent, &revs(*db_n, *id)));
+                    match edit(address(db(*db_n), IDS[*id]), parent, *kind, &json, 1000) {
+                        Op::Edit(edit) => edit,
+                        _ => unreachable!("it makes edits"),
+                    }
+                });
+                Op::Atomic(Atomic { db: db(*db_n), edits: edits.collect() })
             }
             Step::Local { db: db_n, id, parent, deleted } => {
                 let at = address(db(*db_n), &format!("_local/{}", IDS[*id]));
@@ -142,6 +157,7 @@ impl Model {
                 return Outcome::Done;
             }
             Op::Purge(op) => return self.purge(command, op),
+            Op::Atomic(op) => return self.atomic(command, op),
             Op::DropDb { db } => {
                 self.dropped.push(*db);
                 return Outcome::Done;
@@ -163,6 +179,30 @@ impl Model {
             Decision::Forgotten => Outcome::Forgotten,
             Decision::NotFound { deleted } => Outcome::NotFound { deleted },
         }
+    }
+
+    /// One edit after the other; all is as it was before if one of them is not written.
+    fn atomic(&mut self, command: &Command, op: &Atomic) -> Outcome {
+        let before = self.clone();
+        let key = |edit: &Edit| (edit.doc.db, edit.doc.id.clone());
+        let knows =
+            |edit: &&Edit| before.trees.get(&key(edit)).is_some_and(|tree| tree.written_by(command.request).is_some());
+        let seen = |at: usize| op.edits[..at].iter().any(|other| other.doc.id == op.edits[at].doc.id);
+        let known = op.edits.iter().enumerate().filter(|(at, edit)| knows(edit) && !seen(*at)).count();
+        let rows = op.edits.iter().enumerate().map(|(at, edit)| match seen(at) {
+            true => Outcome::Conflict,
+            false => self.apply(&Command { op: Op::Edit(edit.clone()), ..command.clone() }),
+        });
+        let rows: Vec<Outcome> = rows.collect();
+        if rows.iter().all(|row| matches!(row, Outcome::Written { .. })) && [0, rows.len()].contains(&known) {
+            return Outcome::Rows(rows);
+        }
+        *self = before;
+        if known > 0 || rows.contains(&Outcome::Forgotten) {
+            return Outcome::Forgotten;
+        }
+        let refused = |row| if matches!(row, Outcome::Written { .. }) { Outcome::Done } else { row };
+        Outcome::Rows(rows.into_iter().map(refused).collect())
     }
 
     fn purge(&mut self, command: &Command, op: &Purge) -> Outcome {
@@ -271,7 +311,7 @@ impl Model {
     }
 }
 
-fn request(db: DbUid, since: Seq, descending: bool, limit: u32) -> ChangesRequest {
+fn request(db: DbUid, of: Option<&str>, since: Seq, descending: bool, limit: u32) -> ChangesRequest {
     ChangesRequest {
         db,
         since,
@@ -283,15 +323,17 @@ fn request(db: DbUid, since: Seq, descending: bool, limit: u32) -> ChangesReques
         linearizable: true,
         selector: None,
         function: None,
+        partition: of.map(|name| Partition::parse(name).expect("a name")),
+        count_pending: true,
     }
 }
 
 /// All pages of the stream one after the other, each with its count of what is pending checked.
-fn stream(store: &Map, db: DbUid, descending: bool, limit: u32) -> Vec<Change> {
+fn stream(store: &Map, db: DbUid, of: Option<&str>, descending: bool, limit: u32) -> Vec<Change> {
     let mut since = if descending { Seq(u64::MAX) } else { Seq(0) };
     let (mut rows, mut pendings) = (Vec::new(), Vec::new());
     loop {
-        let page = changes(store, &request(db, since, descending, limit)).expect("a sound store");
+        let page = changes(store, &request(db, of, since, descending, limit)).expect("a sound store");
         assert!(page.rows.len() <= limit as usize);
         rows.extend(page.rows);
         pendings.push((rows.len(), page.pending));
@@ -340,14 +382,17 @@ fn check(model: &Model, store: &Map, db: DbUid, limit: u32) {
     let ask = |query: Query| read(store, &query).expect("a sound store");
     if model.dropped.contains(&db) {
         assert_eq!(ask(Query::Info { db }), Answer::Dropped);
-        assert!(changes(store, &request(db, Seq(0), false, 1)).expect("a sound store").dropped);
+        assert!(changes(store, &request(db, None, Seq(0), false, 1)).expect("a sound store").dropped);
         return;
     }
     assert_eq!(ask(Query::Info { db }), Answer::Info(model.counters(db)));
-    let mut expected = model.changes(db);
-    assert_eq!(stream(store, db, false, limit), expected);
-    expected.reverse();
-    assert_eq!(stream(store, db, true, limit), expected);
+    for of in [None, Some("b"), Some("c")] {
+        let mut expected = model.changes(db);
+        expected.retain(|row| of.is_none_or(|of| row.id.as_str().starts_with(&format!("{of}:"))));
+        assert_eq!(stream(store, db, of, false, limit), expected);
+        expected.reverse();
+        assert_eq!(stream(store, db, of, true, limit), expected);
+    }
     let mut expected = model.range(db);
     assert_eq!(range(store, db, false, limit), expected);
     expected.reverse();

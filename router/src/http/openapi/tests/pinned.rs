@@ -116,7 +116,8 @@ fn pinned_answers_have_the_shapes_described() {
         };
         let schema = schema_of(operation, step.status);
         let found = match schema {
-            _ if step.status >= 400 => wrong(&refusal, &answer),
+            // A batch that was refused may say so in its rows.
+            _ if step.status >= 400 && answer.is_object() => wrong(&refusal, &answer),
             Some(schema) => wrong(&validator(&components, schema), &answer),
             None => vec!["not described".to_owned()],
         };

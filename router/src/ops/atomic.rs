@@ -1,0 +1,91 @@
+//! Writes several documents of one partition together or not at all: one command in one entry of its shard's log.
+
+use std::sync::Arc;
+
+use common::command::{Atomic, Command, Edit, Op, Outcome};
+use common::ids::{DbName, DocId, RequestId, ShardId};
+use common::rev::Rev;
+
+use super::write::Change;
+use super::{Error, Ops, STALE_RETRIES_MAX, confused, moved};
+use crate::cluster::catalog::DbEntry;
+
+/// Documents in one batch. They are folded in one step, in which nothing else of the shard goes on.
+pub const EDITS_MAX: usize = 1_000;
+/// Bytes of their JSON text: all of it is one entry of the log, which other writes wait for.
+pub const BYTES_MAX: usize = 4 << 20;
+
+/// What became of a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcomes {
+    /// All are written: the revision of each, in order.
+    Written(Vec<Rev>),
+    /// None is: what stood in the way of each, if anything did.
+    Refused(Vec<Option<Error>>),
+}
+
+impl Ops {
+    /// Writes documents together or not at all; [`EDITS_MAX`] and [`BYTES_MAX`] are the caller's to keep. `request` names the
+    /// batch over all its retries.
+    pub async fn atomic(
+        &self,
+        name: &DbName,
+        request: RequestId,
+        edits: &[(DocId, Change)],
+    ) -> Result<Outcomes, Error> {
+        let mut stale = None;
+        for _ in 0..STALE_RETRIES_MAX {
+            let db = self.db(name).await?;
+            if !db.partitioned {
+                return Err(Error::bad("`atomic` needs a partitioned database."));
+            }
+            let Some((shard, atomic)) = self.placed(&db, edits)? else { return Ok(Outcomes::Written(Vec::new())) };
+            let command = Command { request, retry: false, op: Op::Atomic(atomic) };
+            match self.cluster.write(shard, command).await? {
+                Outcome::Dropped => {
+                    self.catalog.forget(db.uid);
+                    stale = Some(Error::NoDatabase);
+                }
+                Outcome::NotOwner { version } => stale = Some(moved(shard, version)),
+                Outcome::Rows(rows) if rows.len() == edits.len() => return told(rows).ok_or_else(|| confused(shard)),
+                _ => return Err(confused(shard)),
+            }
+        }
+        Err(stale.expect("every turn of the loop ends with an outcome or with a reason"))
+    }
+
+    /// The edits as a command, and the shard of their partition; `None` if there are none.
+    fn placed(&self, db: &Arc<DbEntry>, edits: &[(DocId, Change)]) -> Result<Option<(ShardId, Atomic)>, Error> {
+        let mut at: Option<(&str, ShardId)> = None;
+        let mut placed = Vec::with_capacity(edits.len());
+        for (id, change) in edits {
+            let no_partition = || Error::bad("`atomic` takes neither design nor local documents.");
+            let partition = id.partition()?.ok_or_else(no_partition)?;
+            let (shard, doc) = self.cluster.locate(db.uid, true, id);
+            if at.get_or_insert((partition, shard)).0 != partition {
+                return Err(Error::bad("`atomic` takes documents of one partition only."));
+            }
+            let Change::Edit { parent, kind, body } = change.clone() else {
+                return Err(Error::bad("`atomic` takes no revisions made elsewhere (`new_edits: false`)."));
+            };
+            placed.push(Edit { doc, parent, kind, body, revs_limit: db.revs_limit });
+        }
+        Ok(at.map(|(_, shard)| (shard, Atomic { db: db.uid, edits: placed })))
+    }
+}
+
+/// What the shard's rows say; `None` if they contradict each other.
+fn told(rows: Vec<Outcome>) -> Option<Outcomes> {
+    if rows.iter().all(|row| matches!(row, Outcome::Written { .. })) {
+        let rev = |row| if let Outcome::Written { rev, .. } = row { Some(rev) } else { None };
+        return Some(Outcomes::Written(rows.into_iter().filter_map(rev).collect()));
+    }
+    let reason = |row| match row {
+        Outcome::Done => Some(None),
+        Outcome::Conflict => Some(Some(Error::Conflict)),
+        Outcome::NotFound { deleted: true } => Some(Some(Error::Deleted)),
+        Outcome::NotFound { deleted: false } => Some(Some(Error::Missing)),
+        _ => None,
+    };
+    rows.into_iter().map(reason).collect::<Option<_>>().map(Outcomes::Refused)
+}
