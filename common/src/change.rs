@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::attachment::Attachment;
 use crate::ids::{DbUid, DocId, Seq};
 use crate::partition::Partition;
 use crate::rev::Rev;
@@ -84,6 +85,8 @@ pub struct Change {
     pub deleted: bool,
     /// The winner's JSON text without `_`-members, if asked for.
     pub json: Option<Bytes>,
+    /// The winner's attachments, if bodies were asked for.
+    pub attachments: Vec<Attachment>,
     /// To a selector: which of the leaves asked for it matches, in their order; `None` when there was none.
     pub matching: Option<Vec<Rev>>,
 }

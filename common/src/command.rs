@@ -1,9 +1,11 @@
 //! What a shard's log carries: commands, and the outcomes that applying them gives on every replica alike.
 
 use bytes::Bytes;
+use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{DbUid, DocId, RequestId, Seq, Slot};
+use crate::attachment::Sent;
+use crate::ids::{DbUid, DocId, Index, RequestId, Seq, Slot, UploadId};
 use crate::mango::kept::Kept;
 use crate::rev::Rev;
 
@@ -62,6 +64,15 @@ pub enum Op {
     },
     /// Edits of several documents that are written together or not at all.
     Atomic(Atomic),
+    /// An edit or a graft of a document that has attachments. One without any drops those that there were.
+    Attached(Box<Attached>),
+    /// Bytes of an attachment, before the write that names them.
+    PutChunk(PutChunk),
+    /// Forget uploads that no write has named and that got nothing since an entry of the log: one bounded step.
+    ForgetUploads {
+        /// Those that got their last chunk before this entry.
+        before: Index,
+    },
 }
 
 impl Op {
@@ -75,7 +86,9 @@ impl Op {
             Op::Purge(purge) => Some(purge.doc.db),
             Op::Atomic(atomic) => Some(atomic.db),
             Op::DropDb { db } | Op::AdoptIndexes { db, .. } | Op::BuildIndexes { db } => Some(*db),
-            Op::AdoptSlots { .. } => None,
+            Op::Attached(attached) => Some(attached.write.doc().db),
+            Op::PutChunk(chunk) => Some(chunk.doc.db),
+            Op::AdoptSlots { .. } | Op::ForgetUploads { .. } => None,
         }
     }
 }
@@ -141,6 +154,13 @@ pub struct Body {
     pub digest: [u8; 16],
 }
 
+impl Body {
+    /// The body that is this text.
+    pub fn of(json: Bytes) -> Self {
+        Self { digest: Md5::digest(&json).into(), json }
+    }
+}
+
 /// A revision made elsewhere, with the path that leads to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Graft {
@@ -154,6 +174,55 @@ pub struct Graft {
     pub body: Body,
     /// Longest chain of ancestors to keep.
     pub revs_limit: u32,
+}
+
+/// A write of a document with attachments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    /// What is written.
+    pub write: Bearer,
+    /// All attachments it is to have, in the order they are listed; each name once, never empty.
+    pub attachments: Vec<Sent>,
+}
+
+/// What attachments come with. The order of the variants is part of the log's format: add at the end only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Bearer {
+    /// An interactive edit. The digest of its body is that of the text alone.
+    Edit(Edit),
+    /// A revision made elsewhere.
+    Graft(Graft),
+}
+
+impl Bearer {
+    /// The document.
+    pub fn doc(&self) -> &Address {
+        match self {
+            Self::Edit(edit) => &edit.doc,
+            Self::Graft(graft) => &graft.doc,
+        }
+    }
+
+    /// Its body.
+    pub fn body(&self) -> &Body {
+        match self {
+            Self::Edit(edit) => &edit.body,
+            Self::Graft(graft) => &graft.body,
+        }
+    }
+}
+
+/// One chunk of an upload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutChunk {
+    /// The document it is for.
+    pub doc: Address,
+    /// The upload.
+    pub upload: UploadId,
+    /// Which chunk, from 0. One that is there already changes nothing; one behind a gap is refused.
+    pub number: u32,
+    /// [`CHUNK_BYTES`](crate::attachment::CHUNK_BYTES), or less for the last one.
+    pub bytes: Bytes,
 }
 
 /// A write of a local document (`_local/…`), which has no tree.
@@ -231,4 +300,16 @@ pub enum Outcome {
     /// To [`Op::Atomic`]: an outcome for each edit. All are [`Outcome::Written`], or nothing was written: then those that
     /// nothing stood in the way of are [`Outcome::Done`].
     Rows(Vec<Outcome>),
+    /// An attachment that was to stay is not there, or not with that `revpos`; nothing was written.
+    MissingStub {
+        /// Its name.
+        name: Box<str>,
+    },
+    /// An upload is not here, or not whole; nothing was written. Send it again.
+    MissingUpload,
+    /// Uploads were forgotten.
+    Swept {
+        /// Whether there are more.
+        more: bool,
+    },
 }

@@ -161,6 +161,10 @@ uid!(
     RequestId
 );
 uid!(
+    /// An upload of an attachment's bytes, and the place where they lie from then on. Never used for other bytes.
+    UploadId
+);
+uid!(
     /// The cluster a data folder belongs to: derived from the cluster's name.
     ClusterId
 );

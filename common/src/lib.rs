@@ -2,6 +2,7 @@
 //!
 //! No sockets, no runtime, no clock, no randomness: everything here is a value or a function of values.
 
+pub mod attachment;
 pub mod backup;
 pub mod change;
 pub mod command;

@@ -6,6 +6,7 @@ mod tally;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::attachment::{Attachment, BlobDigest};
 use crate::ids::{DbUid, DocId, Seq};
 use crate::mango::kept::ShardIndexes;
 use crate::rev::Rev;
@@ -71,6 +72,15 @@ pub enum Query {
     },
     /// How many documents there are in a range of ids.
     Tally(Tally),
+    /// Bytes of an attachment.
+    Chunk {
+        /// The database.
+        db: DbUid,
+        /// The blob.
+        blob: BlobDigest,
+        /// Which of its chunks, from 0.
+        number: u32,
+    },
 }
 
 /// Which revisions of a document are wanted.
@@ -141,6 +151,8 @@ pub enum Answer {
     Indexes(Box<ShardIndexes>),
     /// To [`Query::Tally`]: what one step counted.
     Counted(Counted),
+    /// To [`Query::Chunk`]; `None` if it is not (or no longer) here.
+    Chunk(Option<Bytes>),
 }
 
 /// Some ids, in order.
@@ -176,6 +188,8 @@ pub struct RevBody {
     pub deleted: bool,
     /// JSON text of the object without its `_`-members.
     pub json: Bytes,
+    /// Its attachments, in the order they are listed.
+    pub attachments: Vec<Attachment>,
 }
 
 /// A local document.
@@ -213,6 +227,8 @@ pub struct RangeRow {
     pub json: Option<Bytes>,
     /// Its conflicting leaves, highest first, if asked for.
     pub conflicts: Vec<Rev>,
+    /// The winner's attachments, if bodies were asked for.
+    pub attachments: Vec<Attachment>,
 }
 
 /// Counters of one database on one shard.
@@ -228,4 +244,8 @@ pub struct DbCounters {
     pub bytes: u64,
     /// Purges so far.
     pub purges: u64,
+    /// Blobs: contents of attachments, each counted once.
+    pub blobs: u64,
+    /// Their bytes.
+    pub blob_bytes: u64,
 }

@@ -12,6 +12,7 @@ use crate::metrics::Metrics;
 use crate::ops::Ops;
 use crate::ops::compact::Compactions;
 use crate::ops::indexes::Indexes;
+use crate::ops::upload::Uploads;
 use crate::replicator::Replicator;
 
 /// One router's state behind its HTTP API.
@@ -39,7 +40,8 @@ impl App {
             Quorum::Majority | Quorum::All => Consistency::Linearizable,
         };
         let replicator = Replicator::new(config.replicator.clone(), cluster.clone(), catalog.clone());
-        let ops = Ops { cluster, catalog, default_consistency, indexes: Indexes::default() };
+        let (indexes, uploads) = (Indexes::default(), Uploads::default());
+        let ops = Ops { cluster, catalog, default_consistency, indexes, uploads };
         let (metrics, compactions) = (Metrics::new(), Compactions::default());
         Ok(Arc::new(Self { ops, auth, config, metrics, compactions, replicator }))
     }

@@ -1,6 +1,7 @@
 //! Log entries as JSON for people and tools. Nobody parses this to rebuild anything.
 
-use common::command::{Address, Command, Edit, Op};
+use common::attachment::{Sent, Source};
+use common::command::{Address, Bearer, Command, Edit, Graft, Op};
 use serde_json::{Value, json};
 
 use crate::raft::committed::{Committed, Content};
@@ -55,14 +56,24 @@ fn content(content: Content) -> WalContent {
 fn command(command: &Command) -> Value {
     let mut line = match &command.op {
         Op::Edit(edit) => of_edit(edit),
-        Op::Graft(graft) => json!({
-            "op": "graft",
-            "db": graft.doc.db.to_string(),
-            "id": graft.doc.id.as_str(),
-            "path": graft.path.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "deleted": graft.deleted,
-            "body": shown(&graft.doc, &graft.body.json),
+        Op::Graft(graft) => grafted(graft),
+        Op::Attached(attached) => {
+            let mut line = match &attached.write {
+                Bearer::Edit(edit) => of_edit(edit),
+                Bearer::Graft(graft) => grafted(graft),
+            };
+            line["attachments"] = attached.attachments.iter().map(attachment).collect();
+            line
+        }
+        Op::PutChunk(chunk) => json!({
+            "op": "put_chunk",
+            "db": chunk.doc.db.to_string(),
+            "id": chunk.doc.id.as_str(),
+            "upload": chunk.upload.to_string(),
+            "number": chunk.number,
+            "bytes": chunk.bytes.len(),
         }),
+        Op::ForgetUploads { before } => json!({ "op": "forget_uploads", "before": before }),
         Op::Local(local) => json!({
             "op": "local",
             "db": local.doc.db.to_string(),
@@ -107,6 +118,35 @@ fn of_edit(edit: &Edit) -> Value {
         "parent": edit.parent.as_ref().map(ToString::to_string),
         "body": shown(&edit.doc, &edit.body.json),
     })
+}
+
+fn grafted(graft: &Graft) -> Value {
+    json!({
+        "op": "graft",
+        "db": graft.doc.db.to_string(),
+        "id": graft.doc.id.as_str(),
+        "path": graft.path.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "deleted": graft.deleted,
+        "body": shown(&graft.doc, &graft.body.json),
+    })
+}
+
+fn attachment(sent: &Sent) -> Value {
+    match sent {
+        Sent::Stub { name, .. } => json!({ "name": name, "stub": true }),
+        Sent::New { attachment, source } => {
+            let mut line = json!({
+                "name": attachment.name,
+                "content_type": attachment.content_type,
+                "bytes": attachment.content.stored_bytes,
+                "blob": attachment.content.blob.to_string(),
+            });
+            if let Source::Uploaded(upload) = source {
+                line["upload"] = Value::String(upload.to_string());
+            }
+            line
+        }
+    }
 }
 
 /// A body, unless it is a secret of the cluster.

@@ -20,6 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::raft::group::Group;
 use crate::replica::Replica;
 use crate::replica::housekeeping::{self, Known, Step};
+use crate::replica::marks::Marks;
 use crate::store;
 use crate::transport::{PeerError, PeerTransport};
 
@@ -30,6 +31,9 @@ const DRAIN_PAUSE: Duration = Duration::from_secs(5);
 /// Entries that the heir of a drained primary may be behind. Writes wait while it gets them; under load some are always
 /// on their way.
 const DRAIN_BEHIND_MAX: u64 = 512;
+/// An upload that nobody names and that got nothing for this long is forgotten. Shorter cuts off slow senders of several
+/// attachments, longer keeps what was broken off.
+const UPLOAD_PATIENCE: Duration = Duration::from_secs(3_600);
 /// Between two looks at disks and logs.
 const CHORES_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -89,6 +93,8 @@ struct Monitor {
     waiting: BTreeSet<NodeId>,
     rules: Rules,
     first_map: ShardMap,
+    /// Where the logs were when.
+    marks: BTreeMap<ShardId, Marks>,
     /// When a hand-over of a drained node's shard began last.
     drained: BTreeMap<ShardId, Instant>,
     /// Shards with a step under way, and the steps.
@@ -104,6 +110,7 @@ enum Kind {
     Members,
     Purge,
     Sweep,
+    Uploads,
 }
 
 impl Monitor {
@@ -122,6 +129,7 @@ impl Monitor {
             waiting: BTreeSet::new(),
             rules: Rules { lease: config.replication.lease() },
             first_map: ShardMap::even(&shards),
+            marks: BTreeMap::new(),
             drained: BTreeMap::new(),
             busy: BTreeMap::new(),
             steps: JoinSet::new(),
@@ -257,6 +265,16 @@ impl Monitor {
                     tracing::warn!(%shard, reason, "the log was not purged");
                 }
             });
+            let state = replica.state();
+            let old = self.marks.entry(shard).or_default().note(self.start.elapsed(), state.applied, UPLOAD_PATIENCE);
+            if let Some(before) = old.filter(|_| state.role == Role::Primary) {
+                let forgetting = replica.clone();
+                self.begin(shard, Kind::Uploads, async move {
+                    if let Err(reason) = forgetting.forget_uploads(before).await {
+                        tracing::warn!(%shard, reason, "uploads that were broken off were not forgotten");
+                    }
+                });
+            }
             self.begin(shard, Kind::Sweep, async move {
                 if let Err(error) = replica.sweep().await {
                     tracing::warn!(%shard, %error, "what dropped databases left was not cleared away");

@@ -332,17 +332,23 @@ def replication(place):
 
 
 def attachments(place):
-    """Refused honestly. Fails when they are there: then write their scenario, and take them out of README's "Not there yet"."""
+    large = bytes(range(256)) * 4096
     with database(place) as (client, db):
         made = result(client.put_document(db, "a", Document(n=1)))
-        refused(501, lambda: client.put_attachment(db, "a", "a.txt", io.BytesIO(b"text"), "text/plain", rev=made["rev"]), "not_implemented")
-        refused(501, lambda: client.get_attachment(db, "a", "a.txt"), "not_implemented")
-        inline = Document(n=2, _rev=made["rev"], _attachments={"a.txt": {"content_type": "text/plain", "data": "dGV4dA=="}})
-        refused(400, lambda: client.put_document(db, "a", inline), "Attachments are not supported yet.")
-        inline._id = "a"
-        refused(400, lambda: client.post_bulk_docs(db, BulkDocs(docs=[Document(_id="other"), inline])), "Attachments are not supported yet.")
-        refused(404, lambda: client.get_document(db, "other"))
-        equal(result(client.get_document(db, "a", attachments=True)), {"_id": "a", "_rev": made["rev"], "n": 1})
+        put = lambda name, data, rev: result(client.put_attachment(db, "a", name, io.BytesIO(data), "text/plain", rev=rev))
+        made = put("a.txt", b"text", made["rev"])
+        equal(result(client.get_attachment(db, "a", "a.txt")).content, b"text")
+        made = put("large.txt", large, made["rev"])
+        equal(result(client.get_attachment(db, "a", "large.txt")).content, large)
+        equal(client.head_attachment(db, "a", "large.txt").get_status_code(), 200)
+        refused(404, lambda: client.get_attachment(db, "a", "none"), "Document is missing attachment")
+        refused(409, lambda: put("b.txt", b"text", None), "Document update conflict.")
+        inline = Document(_id="b", n=2, _attachments={"b.txt": {"content_type": "text/plain", "data": "dGV4dA=="}})
+        equal([row.get("ok") for row in result(client.post_bulk_docs(db, BulkDocs(docs=[inline])))], [True])
+        shown = result(client.get_document(db, "b", attachments=True))["_attachments"]["b.txt"]
+        equal((shown["data"], shown["revpos"]), ("dGV4dA==", 1))
+        made = result(client.delete_attachment(db, "a", "a.txt", rev=made["rev"]))
+        equal(sorted(result(client.get_document(db, "a"))["_attachments"]), ["large.txt"])
 
 
 def views(place):

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use common::attachment::{Attachment, chunks_of};
 use common::ids::{DbUid, DocId, Index, NodeId, ShardId};
 use common::query::{Answer, Consistency, DbCounters, Query, Range, RangeRow};
 use common::refusal::Refusal;
@@ -34,7 +35,7 @@ pub struct NodeClient {
 pub struct Content {
     /// Documents, deleted ones left out.
     pub docs: u64,
-    /// Hash over every id, revision, body and conflict, in order of the ids.
+    /// Hash over every id, revision, body, conflict and attachment, in order of the ids.
     pub hash: u64,
     /// The database's counters.
     pub counters: DbCounters,
@@ -130,11 +131,27 @@ impl NodeClient {
             let text = format!("{}\n{}\n{:?}\n", row.id, row.rev, row.conflicts);
             hash.update(text.as_bytes());
             hash.update(row.json.as_deref().unwrap_or_default());
+            for attachment in &row.attachments {
+                hash.update(format!("{attachment:?}\n").as_bytes());
+                self.hash_bytes(&mut hash, shard, db, attachment).await?;
+            }
         }
         let Answer::Info(counters) = self.ask(shard, Query::Info { db }).await? else {
             return Err("no counters".into());
         };
         Ok(Content { docs: rows.len() as u64, hash: hash.digest(), counters })
+    }
+
+    /// Hashes what this replica has of an attachment.
+    async fn hash_bytes(&self, hash: &mut Xxh3, shard: ShardId, db: DbUid, attachment: &Attachment) -> Result<()> {
+        let content = &attachment.content;
+        for number in 0..u32::try_from(chunks_of(content.stored_bytes))? {
+            match self.ask(shard, Query::Chunk { db, blob: content.blob, number }).await? {
+                Answer::Chunk(Some(bytes)) => hash.update(&bytes),
+                other => return Err(format!("chunk {number} of {}: {other:?}", attachment.name).into()),
+            }
+        }
+        Ok(())
     }
 
     /// The uid of a database, from this node's copy of the catalog (it must host shard 0).

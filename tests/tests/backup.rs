@@ -88,6 +88,13 @@ async fn seed(client: &Client) -> Result<()> {
     let rev = client.put(&format!("/{DB}/deleted"), "{}").await?.expect(201)?.field("rev");
     client.delete(&format!("/{DB}/deleted?rev={rev}")).await?.expect(200)?;
     client.put(&format!("/{DB}/_local/checkpoint"), r#"{"seq":1}"#).await?.expect(201)?;
+    // Several chunks, kept by two revisions of one document, and the same bytes in another one.
+    let large = |n: u32| Vec::from_iter((0..600_000u32).map(|at| (at.wrapping_mul(31) >> 3) as u8 ^ n as u8));
+    let put = async |path: &str, bytes: Vec<u8>| client.put(&format!("/{DB}/{path}"), bytes).await?.expect(201);
+    let rev = put("with/large.bin", large(0)).await?.field("rev");
+    put(&format!("with/small.txt?rev={rev}"), b"small".to_vec()).await?;
+    put("other-with/same.bin", large(0)).await?;
+    put("empty-with/empty", Vec::new()).await?;
     Ok(())
 }
 
@@ -95,8 +102,8 @@ async fn seed(client: &Client) -> Result<()> {
 async fn seen(client: &Client) -> Result<BTreeMap<String, String>> {
     let mut seen = BTreeMap::new();
     let json = [("accept", "application/json")];
-    for id in ["forked", "gone", "edited", "deleted", "_design/d"] {
-        for query in ["open_revs=all&revs=true", "meta=true&revs=true"] {
+    for id in ["forked", "gone", "edited", "deleted", "_design/d", "with", "other-with", "empty-with"] {
+        for query in ["open_revs=all&revs=true&attachments=true", "meta=true&revs=true"] {
             let path = format!("/{DB}/{id}?{query}");
             let reply = client.send(Method::GET, &path, &json, Vec::new().into()).await?;
             seen.insert(path, reply.text());

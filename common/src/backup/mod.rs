@@ -8,6 +8,7 @@
 //! Left out: the requests that documents and purges remember (they matter for the seconds in which something is
 //! retried), and what can be made again from the rest.
 
+pub mod blobs;
 pub mod block;
 pub mod plan;
 pub mod reader;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::attachment::Attachment;
 use crate::ids::{ClusterId, DbUid, DocId, Index, ShardId, Term};
 use crate::rev::Rev;
 use tally::Tally;
@@ -91,5 +93,25 @@ pub enum Load {
         id: DocId,
         /// Its JSON text without `_`-members.
         json: Bytes,
+    },
+    /// A revision with attachments, whose bytes were loaded before.
+    Attached {
+        /// The document.
+        id: DocId,
+        /// As of [`Load::Revision`].
+        path: Vec<Rev>,
+        /// Whether it is a deletion.
+        deleted: bool,
+        /// Its JSON text without `_`-members.
+        json: Bytes,
+        /// Its attachments.
+        attachments: Vec<Attachment>,
+    },
+    /// Bytes of an attachment. Chunks of one blob come in order, and before the revision that names it.
+    Chunk {
+        /// The document.
+        id: DocId,
+        /// The bytes.
+        chunk: record::Chunk,
     },
 }

@@ -1,12 +1,13 @@
 //! The records of a backup, and their bytes: a kind, a length, postcard.
 //!
-//! Kinds are added at the end and never used again. Attachments have none yet; theirs will stand behind the document
-//! they belong to. A kind that is not known is an error: what it holds would be lost in silence.
+//! Kinds are added at the end and never used again. A kind that is not known is an error: what it holds would be lost
+//! in silence.
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::attachment::{Attachment, BlobDigest};
 use crate::ids::{DbUid, DocId};
 use crate::rev::Rev;
 use crate::rev_tree::RevTree;
@@ -15,6 +16,8 @@ const DATABASE: u8 = 1;
 const DOCUMENT: u8 = 2;
 const BODY: u8 = 3;
 const LOCAL: u8 = 4;
+const ATTACHED: u8 = 5;
+const CHUNK: u8 = 6;
 
 /// Kind and length.
 const HEAD: usize = 5;
@@ -30,6 +33,11 @@ pub enum Record {
     Body(Body),
     /// A local document; they come behind all documents of their database.
     Local(Local),
+    /// The same as [`Record::Body`], of a revision with attachments. All bytes of blobs that its document has not named
+    /// before follow, in the order of the attachments.
+    Attached(Attached),
+    /// Bytes of a blob.
+    Chunk(Chunk),
 }
 
 /// A document's revision tree.
@@ -61,6 +69,28 @@ pub struct Body {
     pub at: u32,
     /// JSON text of the object without its `_`-members.
     pub json: Bytes,
+}
+
+/// A body with attachments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    /// The place of its revision in the document before.
+    pub at: u32,
+    /// JSON text of the object without its `_`-members.
+    pub json: Bytes,
+    /// Its attachments, in the order they are listed.
+    pub attachments: Vec<Attachment>,
+}
+
+/// A part of a blob.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// The blob.
+    pub blob: BlobDigest,
+    /// Which of its chunks, from 0.
+    pub number: u32,
+    /// All bytes of that chunk.
+    pub bytes: Bytes,
 }
 
 /// A local document.
@@ -108,6 +138,8 @@ impl Record {
             Self::Document(document) => put(out, DOCUMENT, document),
             Self::Body(body) => put(out, BODY, body),
             Self::Local(local) => put(out, LOCAL, local),
+            Self::Attached(body) => put(out, ATTACHED, body),
+            Self::Chunk(chunk) => put(out, CHUNK, chunk),
         }
     }
 
@@ -123,6 +155,8 @@ impl Record {
             DOCUMENT => get(body).map(Self::Document),
             BODY => get(body).map(Self::Body),
             LOCAL => get(body).map(Self::Local),
+            ATTACHED => get(body).map(Self::Attached),
+            CHUNK => get(body).map(Self::Chunk),
             kind => Err(Unreadable::Kind(kind)),
         }
     }

@@ -8,10 +8,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::End;
-use super::record::{Body, Document, Local, Record};
+use super::blobs::Blobs;
+use super::record::{Attached, Chunk, Document, Local, Record};
+use crate::attachment::{Attachment, BlobDigest};
 use crate::ids::DbUid;
 
 /// A local document that a restore keeps in a database while it is at work. It counts for nothing.
@@ -28,7 +31,7 @@ pub struct Tally {
     pub locals: u64,
     /// Revisions with a body.
     pub bodies: u64,
-    /// Bytes of JSON text in all bodies and local documents.
+    /// Bytes of JSON text in all bodies and local documents, and of attachments, each once for a document.
     pub bytes: u64,
     /// Digest of the content; does not depend on the order of documents.
     pub digest: Digest,
@@ -89,6 +92,10 @@ struct Open {
     /// Places of the revisions whose bodies are missing, the next one last.
     missing: Vec<u32>,
     hash: Box<Xxh3>,
+    /// Blobs, some of whose bytes may be missing.
+    blobs: Blobs,
+    /// Of the one whose bytes pass by.
+    sha256: Sha256,
 }
 
 impl fmt::Debug for Open {
@@ -101,7 +108,9 @@ impl Tallies {
     /// Counts a record; what is wrong with its place or its content otherwise.
     pub fn push(&mut self, record: &Record) -> Result<(), String> {
         match record {
-            Record::Body(body) => self.body(body),
+            Record::Body(body) => self.body(body.at, &body.json, &[]),
+            Record::Attached(Attached { at, json, attachments }) => self.body(*at, json, attachments),
+            Record::Chunk(chunk) => self.chunk(chunk),
             _ if self.open.is_some() => Err("a document without all its bodies".to_owned()),
             Record::Database(uid) => self.database(*uid),
             Record::Document(_) if self.locals => Err("a document behind a local document".to_owned()),
@@ -162,17 +171,35 @@ impl Tallies {
         let stored = document.revisions.iter().enumerate().filter(|(_, revision)| revision.stored);
         let mut missing: Vec<u32> = stored.filter_map(|(at, _)| u32::try_from(at).ok()).collect();
         missing.reverse();
-        self.close(Open { missing, hash })
+        self.close(Open { missing, hash, blobs: Blobs::default(), sha256: Sha256::new() })
     }
 
-    fn body(&mut self, body: &Body) -> Result<(), String> {
-        let open = self.open.take().filter(|open| open.missing.last() == Some(&body.at));
+    fn body(&mut self, at: u32, json: &[u8], attachments: &[Attachment]) -> Result<(), String> {
+        let expected = |open: &Open| open.missing.last() == Some(&at) && open.blobs.next().is_none();
+        let open = self.open.take().filter(expected);
         let Some(mut open) = open else { return Err("a body that belongs to nothing before it".to_owned()) };
         open.missing.pop();
-        bytes(&mut open.hash, &body.json);
+        bytes(&mut open.hash, json);
+        if !attachments.is_empty() {
+            let list = postcard::to_stdvec(attachments).map_err(|error| error.to_string())?;
+            bytes(&mut open.hash, &list);
+            open.blobs.body(attachments);
+        }
         let tally = self.tally()?;
         tally.bodies += 1;
-        tally.bytes += body.json.len() as u64;
+        tally.bytes += json.len() as u64;
+        self.close(open)
+    }
+
+    fn chunk(&mut self, chunk: &Chunk) -> Result<(), String> {
+        let misplaced = || "bytes of an attachment that belong to nothing before them".to_owned();
+        let mut open = self.open.take().ok_or_else(misplaced)?;
+        let whole = open.blobs.pass(chunk).ok_or_else(misplaced)?;
+        open.sha256.update(&chunk.bytes);
+        if whole && BlobDigest(open.sha256.finalize_reset().into()) != chunk.blob {
+            return Err(format!("the bytes of attachment {} are others", chunk.blob));
+        }
+        self.tally()?.bytes += chunk.bytes.len() as u64;
         self.close(open)
     }
 
@@ -191,9 +218,9 @@ impl Tallies {
         Ok(())
     }
 
-    /// Ends a document if all its bodies were there.
+    /// Ends a document if all its bodies and attachments were there.
     fn close(&mut self, open: Open) -> Result<(), String> {
-        if open.missing.is_empty() {
+        if open.missing.is_empty() && open.blobs.next().is_none() {
             self.tally()?.add_digest(open.hash.digest128());
         } else {
             self.open = Some(open);

@@ -159,6 +159,8 @@ pub struct Admin {
 pub struct Limits {
     /// Largest request body, in bytes; larger ones answer 413.
     pub body_bytes_max: usize,
+    /// Largest attachment, in bytes; larger ones answer 413.
+    pub attachment_bytes_max: u64,
     /// Deepest nesting of a document; deeper ones answer 400.
     pub json_depth_max: usize,
     /// Largest header section, in bytes.
@@ -265,6 +267,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes_max: 8 << 20,
+            attachment_bytes_max: 1 << 30,
             json_depth_max: 64,
             headers_bytes_max: 16 << 10,
             header_read_timeout_ms: 5_000,

@@ -48,6 +48,15 @@ pub enum Error {
     /// `_revisions` has more hashes than `start` has generations.
     #[error("_revisions.ids has more revisions than _revisions.start")]
     RevisionsTooMany,
+    /// An attachment's name that means something else.
+    #[error("Attachment name '{0}' starts with prohibited character '_'")]
+    AttachmentName(String),
+    /// An attachment that is neither a stub, nor follows, nor has data in base64.
+    #[error("Invalid attachment data for {0}")]
+    AttachmentData(String),
+    /// An attachment packed in a way that is not known.
+    #[error("Only gzip and identity content-encodings are supported: {0}")]
+    AttachmentEncoding(String),
     /// The body of a bulk request is not an object.
     #[error("Request body must be a JSON object")]
     BodyNotObject,

@@ -4,8 +4,10 @@
 //! deeper than allowed, and its body is the text that was sent (numbers, spaces and escapes to the letter), less the
 //! members that start with `_`. [`render`] puts those back. Nothing here panics, whatever the bytes.
 //!
-//! Leaves to others: whether the id is acceptable ([`crate::ids::DocId`]), what `_attachments` holds, size limits.
+//! Leaves to others: whether the id is acceptable ([`crate::ids::DocId`]), size limits. What `_attachments` holds is read
+//! by [`parse_attachments`].
 
+mod attachments;
 mod bulk;
 mod error;
 #[cfg(test)]
@@ -18,8 +20,8 @@ mod tests;
 
 use bytes::Bytes;
 use jiter::Peek;
-use md5::{Digest, Md5};
 
+pub use attachments::{Follows, Form, Given, check_attachment_name, parse_attachments};
 pub use bulk::{Bulk, parse_bulk};
 pub use error::Error;
 pub use render::render;
@@ -53,6 +55,11 @@ pub struct Parsed {
 }
 
 impl Parsed {
+    /// A document that is this body, upon this revision, and says nothing else of itself.
+    pub fn of(rev: Option<Rev>, body: Body) -> Self {
+        Self { id: None, rev, deleted: false, revisions: None, attachments: None, body }
+    }
+
     /// The revision and its ancestors, newest first, as a graft takes them: `_revisions` if there, else `_rev` alone.
     pub fn path(&self) -> Option<Vec<Rev>> {
         let listed = self.revisions.as_ref().filter(|(_, ids)| !ids.is_empty());
@@ -77,14 +84,7 @@ pub fn parse(text: Bytes, limits: ParseLimits) -> Result<Parsed, Error> {
 /// so that text that is no JSON at all is called that, wherever the fault lies.
 fn read(scanner: &mut Scanner<'_>, text: &Bytes) -> Result<Parsed, Error> {
     let start = scanner.position();
-    let mut parsed = Parsed {
-        id: None,
-        rev: None,
-        deleted: false,
-        revisions: None,
-        attachments: None,
-        body: Body { json: Bytes::new(), digest: [0; 16] },
-    };
+    let mut parsed = Parsed::of(None, Body { json: Bytes::new(), digest: [0; 16] });
     // Ranges of neighbouring members that stay in the body, commas and spaces between them included.
     let mut kept: Vec<std::ops::Range<usize>> = Vec::new();
     let mut all_kept = true;
@@ -103,7 +103,7 @@ fn read(scanner: &mut Scanner<'_>, text: &Bytes) -> Result<Parsed, Error> {
         member = scanner.next_key()?;
     }
     let json = if all_kept { text.slice(start..scanner.position()) } else { join(text, &kept) };
-    parsed.body = Body { digest: Md5::digest(&json).into(), json };
+    parsed.body = Body::of(json);
     Ok(parsed)
 }
 

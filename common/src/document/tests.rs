@@ -1,5 +1,7 @@
 //! What the door lets through, and what it says to the rest.
 
+use md5::{Digest, Md5};
+
 use super::*;
 
 const LIMITS: ParseLimits = ParseLimits { depth_max: 8 };

@@ -84,21 +84,33 @@ impl Asker {
 
 /// Decides an interactive edit. `tree` is the document's tree, `None` if it never existed.
 pub fn decide(tree: Option<&RevTree>, asker: Asker, edit: &Edit) -> Decision {
+    match leaf(tree, asker, edit) {
+        Ok(parent) => write(tree, parent, asker.request, edit),
+        Err(settled) => settled,
+    }
+}
+
+/// The leaf that an interactive edit continues, `None` if it starts a new tree; or what becomes of it, if it has no
+/// place.
+pub fn leaf<'t>(tree: Option<&'t RevTree>, asker: Asker, edit: &Edit) -> Result<Option<&'t Rev>, Decision> {
     if let Some(settled) = asker.before(tree) {
-        return settled;
+        return Err(settled);
     }
     let winner = tree.and_then(RevTree::winner);
     match (edit.kind, winner) {
-        (EditKind::Delete, None) => return Decision::NotFound { deleted: false },
-        (EditKind::Delete, Some(winner)) if winner.deleted => return Decision::NotFound { deleted: true },
+        (EditKind::Delete, None) => return Err(Decision::NotFound { deleted: false }),
+        (EditKind::Delete, Some(winner)) if winner.deleted => return Err(Decision::NotFound { deleted: true }),
         // It would say nothing that the tree does not say already.
-        (EditKind::Tombstone, Some(winner)) if winner.deleted => return Decision::Conflict,
+        (EditKind::Tombstone, Some(winner)) if winner.deleted => return Err(Decision::Conflict),
         _ => {}
     }
-    match place(tree, winner, edit.parent.as_ref()) {
-        Some(parent) => write(tree, parent, asker.request, edit),
-        None => Decision::Conflict,
-    }
+    place(tree, winner, edit.parent.as_ref()).ok_or(Decision::Conflict)
+}
+
+/// The newest ancestor of a graft whose body is here: what it keeps of attachments it keeps from there.
+pub fn kept_ancestor<'g>(tree: Option<&RevTree>, graft: &'g Graft) -> Option<&'g Rev> {
+    let tree = tree?;
+    graft.path.iter().skip(1).find(|rev| tree.get(rev).is_some_and(|node| node.stored))
 }
 
 /// The leaf that an edit continues (`Some(None)`: it starts a new tree); `None` if it has no place.

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::attachment::Attachment;
 use crate::ids::{DbUid, DocId};
 use crate::rev::Rev;
 
@@ -67,6 +68,8 @@ pub struct FoundRow {
     pub json: Bytes,
     /// Its conflicting leaves, highest first, if asked for.
     pub conflicts: Vec<Rev>,
+    /// The winner's attachments.
+    pub attachments: Vec<Attachment>,
 }
 
 impl Place {

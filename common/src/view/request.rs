@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::design::Group;
 use super::reduce::{Builtin, Partial};
+use crate::attachment::Attachment;
 use crate::ids::{DbUid, DocId, Seq};
 use crate::query::Consistency;
 use crate::refusal::Refusal;
@@ -165,6 +166,8 @@ pub struct ViewDoc {
     pub rev: Rev,
     /// The winner's JSON text without `_`-members.
     pub json: Bytes,
+    /// The winner's attachments.
+    pub attachments: Vec<Attachment>,
     /// Its conflicting leaves, highest first, if asked for.
     pub conflicts: Vec<Rev>,
 }

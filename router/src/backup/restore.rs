@@ -210,6 +210,10 @@ impl Batch<'_> {
         self.bytes += match &load {
             Load::Revision { id, path, json, .. } => id.as_str().len() + 24 * path.len() + json.len(),
             Load::Local { id, json } => id.as_str().len() + json.len(),
+            Load::Attached { id, path, json, attachments, .. } => {
+                id.as_str().len() + 24 * path.len() + json.len() + 128 * attachments.len()
+            }
+            Load::Chunk { id, chunk } => id.as_str().len() + chunk.bytes.len(),
         };
         self.loads.push(load);
     }
@@ -248,11 +252,11 @@ async fn load(
                 Record::Document(_) => progress.add(1),
                 // Of a restore into the database that was saved.
                 Record::Local(local) if local.id.as_str() == RESTORE_MARK => continue,
-                Record::Body(_) | Record::Local(_) => {}
+                Record::Body(_) | Record::Local(_) | Record::Attached(_) | Record::Chunk(_) => {}
             }
-            match plan.load(record) {
-                Some(load) if batch.db.is_some() => batch.push(load),
-                _ => continue,
+            let loads = plan.load(record);
+            if batch.db.is_some() {
+                loads.into_iter().for_each(|load| batch.push(load));
             }
             if batch.is_full() {
                 batch.send(server).await?;

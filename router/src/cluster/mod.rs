@@ -70,6 +70,8 @@ struct Inner {
 /// The queues of one shard.
 struct Queues {
     writes: Queue<Command, Outcome>,
+    /// Bytes of attachments; apart, so that no batch of them stands before a small write.
+    chunks: Queue<Command, Outcome>,
     linearizable: Queue<Query, (Answer, u64)>,
     eventual: Queue<Query, (Answer, u64)>,
 }
@@ -111,9 +113,10 @@ impl Cluster {
                 Queue::start(shard, READ_LANES, false, bytes_max, send, &tasks, &stop)
             };
             let send = send_writes(members.clone(), shard, patience);
-            let writes = Queue::start(shard, WRITE_LANES, true, bytes_max, send, &tasks, &stop);
+            let writes = Queue::start(shard, WRITE_LANES, true, bytes_max, send.clone(), &tasks, &stop);
+            let chunks = Queue::start(shard, WRITE_LANES, false, bytes_max, send, &tasks, &stop);
             let (linearizable, eventual) = (reads(Consistency::Linearizable), reads(Consistency::Eventual));
-            (shard, Queues { writes, linearizable, eventual })
+            (shard, Queues { writes, chunks, linearizable, eventual })
         };
         let ids: Vec<ShardId> = shards.iter().map(|entry| entry.id).collect();
         let queues = ids.iter().copied().map(queues).collect();
@@ -175,6 +178,11 @@ impl Cluster {
             Outcome::Forgotten => Err(Refusal::UnknownOutcome { shard }),
             outcome => Ok(outcome),
         }
+    }
+
+    /// Brings bytes of an attachment to a shard, in the order of the calls; retried like a write.
+    pub async fn write_chunk(&self, shard: ShardId, command: Command) -> Result<Outcome, Refusal> {
+        self.queues(shard)?.chunks.one(command).await
     }
 
     /// Writes commands that stay together in one batch (not atomic); an outcome for each, in order.

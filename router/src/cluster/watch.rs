@@ -60,6 +60,7 @@ impl Cluster {
         }
         for (shard, queues) in &self.inner.queues {
             queue(sheet, *shard, "write", &queues.writes);
+            queue(sheet, *shard, "chunk", &queues.chunks);
             queue(sheet, *shard, "read", &queues.linearizable);
             queue(sheet, *shard, "eventual_read", &queues.eventual);
         }

@@ -105,7 +105,15 @@ mod tests {
 
     fn change(shard: u32, seq: u64) -> Change {
         let id = DocId::parse(&format!("s{shard}-{seq}")).expect("valid");
-        Change { seq: Seq(seq), id, leaves: Vec::new(), deleted: false, json: None, matching: None }
+        Change {
+            seq: Seq(seq),
+            id,
+            leaves: Vec::new(),
+            deleted: false,
+            json: None,
+            attachments: Vec::new(),
+            matching: None,
+        }
     }
 
     /// What a shard with changes at `seqs` answers.

@@ -2,10 +2,11 @@
 
 use axum::body::Body;
 use bytes::Bytes;
+use common::attachment::{BlobDigest, Sent, Source};
 use common::backup::{ExportRequest, FORMAT, Load};
 use common::command::EditKind;
 use common::document::{self, ParseLimits};
-use common::ids::{ClusterId, DbName, RequestId};
+use common::ids::{ClusterId, DbName, DocId, RequestId, UploadId};
 use common::query::Consistency;
 use common::wire;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -82,11 +83,22 @@ pub(super) async fn load(call: &Call, body: Body) -> Answer {
     let db = DbName::parse(params.get("db").ok_or_else(|| Error::Query("`db` is missing".to_owned()))?)?;
     let batch = body::read(&call.parts.headers, body, LOAD_BYTES_MAX).await?;
     let batch: Vec<Load> = wire::decode(&batch).map_err(|error| Error::bad(format!("no batch: {error}")))?;
-    let items = batch.into_iter().map(item).collect::<Result<Vec<_>, _>>()?;
+    let written = batch.len();
+    let mut items = Vec::with_capacity(written);
+    for load in batch {
+        match load {
+            // In order, and before the revisions that name them.
+            Load::Chunk { id, chunk } => {
+                let upload = upload_of(&id, chunk.blob);
+                call.app.ops.load_chunk(&db, &id, upload, chunk.number, chunk.bytes).await?;
+            }
+            load => items.push(item(load)?),
+        }
+    }
     for row in call.app.ops.bulk(&db, &items).await? {
         row?;
     }
-    Ok(render::json(StatusCode::OK, format!("{{\"ok\":true,\"written\":{}}}", items.len()).into_bytes()))
+    Ok(render::json(StatusCode::OK, format!("{{\"ok\":true,\"written\":{written}}}").into_bytes()))
 }
 
 fn item(load: Load) -> Result<Item, ops::Error> {
@@ -95,16 +107,34 @@ fn item(load: Load) -> Result<Item, ops::Error> {
             if path.is_empty() || id.is_local() {
                 return Err(ops::Error::bad("a revision without a path, or of a local document"));
             }
-            (id, Change::Graft { path, deleted, body: checked(json)? })
+            (id, Change::Graft { path, deleted, body: checked(json)?, attachments: Vec::new() })
         }
+        Load::Attached { id, path, deleted, json, attachments } => {
+            if path.is_empty() || id.is_local() || attachments.is_empty() {
+                return Err(ops::Error::bad("a revision without a path or attachments, or of a local document"));
+            }
+            let sent = attachments.into_iter().map(|attachment| {
+                let source = Source::Uploaded(upload_of(&id, attachment.content.blob));
+                Sent::New { attachment, source }
+            });
+            let attachments = sent.collect();
+            (id, Change::Graft { path, deleted, body: checked(json)?, attachments })
+        }
+        Load::Chunk { .. } => return Err(ops::Error::bad("bytes that belong to nothing")),
         Load::Local { id, json } => {
             if !id.is_local() {
                 return Err(ops::Error::bad("a local document's id starts with _local/"));
             }
-            (id, Change::Edit { parent: None, kind: EditKind::Update, body: checked(json)? })
+            let (kind, body) = (EditKind::Update, checked(json)?);
+            (id, Change::Edit { parent: None, kind, body, attachments: Vec::new() })
         }
     };
     Ok(Item { id, request: RequestId(uuid::Uuid::from_u128(rand::random())), change })
+}
+
+/// The upload of a blob for one document: the same one when a restore is repeated, which goes on with it.
+fn upload_of(id: &DocId, blob: BlobDigest) -> UploadId {
+    UploadId(RequestId::from_key(id.as_str(), &blob.to_string()).0)
 }
 
 /// A body that went through the door before goes through it unchanged.
@@ -118,7 +148,6 @@ fn checked(json: Bytes) -> Result<common::command::Body, ops::Error> {
 
 #[cfg(test)]
 mod tests {
-    use common::ids::DocId;
     use common::rev::Rev;
 
     use super::*;

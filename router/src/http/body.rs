@@ -85,8 +85,16 @@ async fn inflated(mut body: Body, bytes_max: usize) -> Result<Bytes, Error> {
     inflate.end()
 }
 
+/// Refuses a body that is packed.
+pub(crate) fn require_identity(headers: &HeaderMap) -> Result<(), Error> {
+    match Encoding::of(headers)? {
+        Encoding::Identity => Ok(()),
+        Encoding::Gzip => Err(Error::ContentEncoding("gzip of parts".to_owned())),
+    }
+}
+
 /// The next piece; `None` at the end.
-async fn next(body: &mut Body) -> Result<Option<Bytes>, Error> {
+pub(crate) async fn next(body: &mut Body) -> Result<Option<Bytes>, Error> {
     match tokio::time::timeout(PIECE_TIMEOUT, body.frame()).await {
         Err(_) => Err(Error::Incomplete("it took too long".to_owned())),
         Ok(None) => Ok(None),

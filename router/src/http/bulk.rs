@@ -5,6 +5,7 @@ use common::document::{self, Bulk};
 use common::ids::{DbName, DocId};
 use http::StatusCode;
 
+use super::attachments::given;
 use super::call::Call;
 use super::error::{self, Error};
 use super::{Answer, render, vet};
@@ -28,7 +29,10 @@ pub(super) async fn write(call: &Call, db: DbName, body: Body) -> Answer {
         // Two edits of one document in one request are two edits, hence the place in the name.
         let request = call.request_id_at(&db, id.as_str(), at);
         match vet::document(call, &db, &id, parsed, new_edits).await {
-            Ok(parsed) => items.push(Item { id, request, change: Change::of(parsed, new_edits)? }),
+            Ok(mut parsed) => {
+                let attachments = given::taken(call, &db, &id, &mut parsed, None).await?;
+                items.push(Item { id, request, change: Change::of(parsed, attachments, new_edits)? });
+            }
             Err(error) => refused.push((at, id, error.into_row()?)),
         }
     }
@@ -52,8 +56,11 @@ async fn atomic(call: &Call, db: DbName, bulk: Bulk) -> Answer {
             Some(id) => DocId::parse(id)?,
             None => return Err(Error::bad("`atomic` needs the `_id` of each document.")),
         };
+        if parsed.attachments.is_some() {
+            return Err(Error::NotImplemented("`atomic` takes no documents with attachments yet."));
+        }
         match vet::document(call, &db, &id, parsed, true).await {
-            Ok(parsed) => edits.push((id, Change::of(parsed, true)?)),
+            Ok(parsed) => edits.push((id, Change::of(parsed, Vec::new(), true)?)),
             Err(error) => refused.push((at, id, error.into_row()?)),
         }
     }
@@ -150,6 +157,7 @@ mod tests {
                 parent: None,
                 kind: EditKind::Update,
                 body: Body { json: Bytes::from_static(b"{}"), digest: [0; 16] },
+                attachments: Vec::new(),
             },
         };
         let items = [item("a"), item("b")];

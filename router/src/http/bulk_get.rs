@@ -8,15 +8,17 @@ use axum::body::Body;
 use common::ids::{DbName, DocId};
 use common::query::{DocAnswer, Revs};
 use common::rev::Rev;
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use self::format::Format;
-use super::Answer;
+use super::attachments::splice::Spliced;
 use super::call::Call;
 use super::doc::Shown;
 use super::error::{self, Error};
 use super::params::Params;
 use super::read::tell_lag;
+use super::{Answer, render};
 use crate::ops;
 use crate::ops::get::Wanted;
 
@@ -50,8 +52,9 @@ struct Wrong {
 pub(super) async fn read(call: &Call, name: DbName, body: Body) -> Answer {
     let params = call.params();
     refuse(&params)?;
-    let shown = Shown::of(&params);
     let format = Format::of(call);
+    let shown = Shown::of(&params)?;
+    let shown = if format.is_multipart() { shown.following() } else { shown };
     let latest = params.is_true("latest");
     let body: Value = super::body::parse_json(&call.read_json(body).await?)?;
     let docs = body.get("docs").and_then(Value::as_array);
@@ -66,15 +69,17 @@ pub(super) async fn read(call: &Call, name: DbName, body: Body) -> Answer {
     let (answers, lag_ms) = call.app.ops.get_many(&db, wanted.collect(), consistency).await?;
     let mut answers = answers.iter();
     let id = |asked: &Asked| asked.id.to_string();
-    let mut response = format.answer(&asked, id, |out, asked| match &asked.wanted {
+    let (kind, body) = format.answer(&asked, id, |out, asked| match &asked.wanted {
         Ok(good) => {
             let answer = answers.next().and_then(Option::as_ref);
-            found(out, &format, good, answer, shown);
+            found(out, &format, good, answer, &shown);
         }
         Err(Wrong { rev, error, reason }) => {
-            format.revision(out, 0, false, |out| error_row(out, rev, &asked.id, error, reason));
+            format.error(out, 0, |out| error_row(out, rev, &asked.id, error, reason));
         }
     });
+    let body = if body.is_text() { body.text.into() } else { body.body(&call.app.ops, &db, consistency) };
+    let mut response = render::typed(StatusCode::OK, kind, body);
     tell_lag(response.headers_mut(), consistency, lag_ms);
     Ok(response)
 }
@@ -118,20 +123,20 @@ fn parse(doc: &Value) -> Asked {
 }
 
 /// The revisions found of one document, then those that are not there.
-fn found(out: &mut Vec<u8>, format: &Format, good: &Good, answer: Option<&DocAnswer>, shown: Shown) {
+fn found(out: &mut Spliced, format: &Format, good: &Good, answer: Option<&DocAnswer>, shown: &Shown) {
     let id = json!(good.id.as_str());
     let Some(doc) = answer else {
         let rev = good.rev.as_ref().map_or("undefined".to_owned(), Rev::to_string);
-        return format.revision(out, 0, false, |out| error_row(out, &json!(rev), &id, "not_found", "missing"));
+        return format.error(out, 0, |out| error_row(out, &json!(rev), &id, "not_found", "missing"));
     };
     for (at, rev) in doc.found.iter().enumerate() {
-        format.revision(out, at, true, |out| {
-            shown.render(out, good.id.as_str(), doc, rev);
-        });
+        let mut text = Spliced::default();
+        shown.render(&mut text, &good.id, doc, rev);
+        format.revision(out, at, text, &good.id, rev, shown.attachments(doc, &rev.rev));
     }
     for (at, rev) in doc.missing.iter().enumerate() {
         let rev = json!(rev.to_string());
-        format.revision(out, doc.found.len() + at, false, |out| error_row(out, &rev, &id, "not_found", "missing"));
+        format.error(out, doc.found.len() + at, |out| error_row(out, &rev, &id, "not_found", "missing"));
     }
 }
 

@@ -89,6 +89,11 @@ impl Call {
         }
     }
 
+    /// Whether the client gave its edit a name: it may have been done before.
+    pub(crate) fn is_named(&self) -> bool {
+        self.parts.headers.contains_key(IDEMPOTENCY_KEY)
+    }
+
     /// The name of the edit of one document among many.
     pub(crate) fn request_id_at(&self, db: &DbName, id: &str, at: usize) -> RequestId {
         match self.parts.headers.get(IDEMPOTENCY_KEY) {

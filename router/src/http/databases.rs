@@ -131,7 +131,7 @@ fn described(call: &Call, info: &DbInfo) -> Vec<u8> {
         counters.deleted,
         counters.docs,
         call.app.compactions.is_running(db.uid),
-        bytes = counters.bytes,
+        bytes = counters.bytes + counters.blob_bytes,
     );
     text.into_bytes()
 }

@@ -1,15 +1,19 @@
 //! A document as it is shown: which of its special members, in CouchDB's order.
 
 use common::document;
+use common::ids::DocId;
 use common::query::{DocAnswer, RevBody};
 use common::rev::Rev;
 use common::rev_tree::RevTree;
 
+use super::attachments::shown::{Data, Shown as Attachments};
+use super::attachments::splice::Spliced;
+use super::error::Error;
 use super::params::Params;
 use super::render;
 
 /// Which special members to show.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Shown {
     /// `_revisions`
     pub revs: bool,
@@ -21,34 +25,60 @@ pub(crate) struct Shown {
     pub deleted_conflicts: bool,
     /// `_local_seq`
     pub local_seq: bool,
+    /// How the bytes of attachments are shown.
+    pub data: Data,
+    /// Whether to tell how attachments are packed.
+    pub encoding: bool,
+    /// Revisions that the reader has: it knows the attachments of the newest of them that leads to what is shown.
+    pub since: Vec<Rev>,
 }
 
 impl Shown {
     /// What the options ask for.
-    pub(crate) fn of(params: &Params<'_>) -> Self {
+    pub(crate) fn of(params: &Params<'_>) -> Result<Self, Error> {
         let meta = params.is_true("meta");
-        Self {
+        let since = since(params)?;
+        let data = params.is_true("attachments") || since.is_some();
+        Ok(Self {
             revs: params.is_true("revs"),
             revs_info: meta || params.is_true("revs_info"),
             conflicts: meta || params.is_true("conflicts"),
             deleted_conflicts: meta || params.is_true("deleted_conflicts"),
             local_seq: params.is_true("local_seq"),
+            data: if data { Data::Inline } else { Data::Stubs },
+            encoding: params.is_true("att_encoding_info"),
+            since: since.unwrap_or_default(),
+        })
+    }
+
+    /// The same, the bytes of attachments behind the document and not in it.
+    pub(crate) fn following(&self) -> Self {
+        match self.data {
+            Data::Stubs => self.clone(),
+            Data::Inline | Data::Follow => Self { data: Data::Follow, encoding: true, ..self.clone() },
         }
     }
 
     /// Whether the document is shown as its revision alone decides it.
-    pub(crate) fn is_plain(self) -> bool {
-        Self { revs: false, ..self } == Self::default()
+    pub(crate) fn is_plain(&self) -> bool {
+        !(self.revs_info || self.conflicts || self.deleted_conflicts || self.local_seq)
     }
 
     /// Whether the tree must be read.
-    pub(crate) fn needs_tree(self) -> bool {
-        self.revs || self.revs_info || self.conflicts || self.deleted_conflicts
+    pub(crate) fn needs_tree(&self) -> bool {
+        self.revs || self.revs_info || self.conflicts || self.deleted_conflicts || !self.since.is_empty()
+    }
+
+    /// How the attachments of a revision are shown.
+    pub(crate) fn attachments(&self, doc: &DocAnswer, rev: &Rev) -> Attachments {
+        let path = doc.tree.as_ref().filter(|_| !self.since.is_empty()).map(|tree| tree.path(rev)).unwrap_or_default();
+        let known = path.iter().find(|rev| self.since.contains(rev)).map_or(0, |rev| rev.generation);
+        Attachments { data: self.data, known, encoding: self.encoding }
     }
 
     /// Writes one revision of a document. Says whether it shows more than the revision alone decides: then its
     /// revision is no `ETag`.
-    pub(crate) fn render(self, out: &mut Vec<u8>, id: &str, doc: &DocAnswer, found: &RevBody) -> bool {
+    pub(crate) fn render(&self, out: &mut Spliced, id: &DocId, doc: &DocAnswer, found: &RevBody) -> bool {
         let mut extra: Vec<(&str, String)> = Vec::new();
         if let Some(tree) = &doc.tree {
             if self.revs {
@@ -61,11 +91,12 @@ impl Shown {
         }
         let has_meta = extra.iter().any(|(name, _)| *name != "_revisions");
         let extra: Vec<(&str, &str)> = extra.iter().map(|(name, json)| (*name, json.as_str())).collect();
-        document::render(out, id, &found.rev, found.deleted, &extra, &found.json);
+        document::render(&mut out.text, id.as_str(), &found.rev, found.deleted, &extra, &found.json);
+        self.attachments(doc, &found.rev).add(out, id, &found.attachments);
         has_meta
     }
 
-    fn add_meta(self, extra: &mut Vec<(&str, String)>, tree: &RevTree, rev: &Rev) {
+    fn add_meta(&self, extra: &mut Vec<(&str, String)>, tree: &RevTree, rev: &Rev) {
         if self.revs_info {
             extra.push(("_revs_info", revs_info(tree, rev)));
         }
@@ -81,6 +112,14 @@ impl Shown {
             }
         }
     }
+}
+
+/// The revisions of `atts_since`.
+fn since(params: &Params<'_>) -> Result<Option<Vec<Rev>>, Error> {
+    let Some(texts) = params.json::<serde_json::Value>("atts_since")? else { return Ok(None) };
+    let texts: Vec<String> =
+        serde_json::from_value(texts).map_err(|_| Error::bad("Invalid list of revisions in `atts_since`"))?;
+    texts.iter().map(|text| Rev::parse(text).map_err(Error::from)).collect::<Result<_, _>>().map(Some)
 }
 
 /// `{"start":2,"ids":[…]}`: the revision and its ancestors, newest first.
@@ -129,7 +168,8 @@ mod tests {
         let mut tree = RevTree::default();
         tree.graft(&[rev("2-bbb"), rev("1-aaa")], false, RequestId(uuid::Uuid::nil()));
         tree.graft(&[rev("2-ccc"), rev("1-aaa")], false, RequestId(uuid::Uuid::nil()));
-        let found = RevBody { rev: rev("2-ccc"), deleted: false, json: Bytes::from_static(b"{\"v\":\"c\"}") };
+        let json = Bytes::from_static(b"{\"v\":\"c\"}");
+        let found = RevBody { rev: rev("2-ccc"), deleted: false, json, attachments: Vec::new() };
         let doc =
             DocAnswer { found: vec![found.clone()], missing: vec![], seq: Seq(5), deleted: false, tree: Some(tree) };
         (doc, found)
@@ -137,9 +177,10 @@ mod tests {
 
     fn shown(options: &str) -> (String, bool) {
         let (doc, found) = conflicted();
-        let mut out = Vec::new();
-        let meta = Shown::of(&Params::of_query(Some(options))).render(&mut out, "c", &doc, &found);
-        (String::from_utf8(out).expect("text"), meta)
+        let mut out = Spliced::default();
+        let shown = Shown::of(&Params::of_query(Some(options))).expect("valid");
+        let meta = shown.render(&mut out, &DocId::parse("c").expect("valid"), &doc, &found);
+        (String::from_utf8(out.text).expect("text"), meta)
     }
 
     #[test]

@@ -6,11 +6,13 @@ use bytes::Bytes;
 use common::command::EditKind;
 use common::document::{self, Parsed};
 use common::ids::{DbName, DocId, Invalid, RequestId};
-use common::query::Consistency;
+use common::query::{Consistency, RevBody};
 use common::rev::{Rev, RevHash};
 use http::{HeaderName, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
 
+use super::attachments::given;
+use super::attachments::parts::{Parts, boundary_of};
 use super::call::{Call, SHARD};
 use super::error::Error;
 use super::params::Params;
@@ -25,12 +27,20 @@ const DESTINATION: HeaderName = HeaderName::from_static("destination");
 pub(super) async fn put(call: &Call, db: DbName, id: DocId, body: Body) -> Answer {
     vet::body(call, &db)?;
     let params = call.params();
-    let mut parsed = document::parse(call.read(body).await?, call.limits())?;
+    let (text, mut parts) = match boundary_of(&call.parts.headers)? {
+        None => (call.read(body).await?, None),
+        Some(boundary) => {
+            let mut parts = Parts::of(&call.parts.headers, body, &boundary)?;
+            (parts.document(call.app.config.limits.body_bytes_max).await?, Some(parts))
+        }
+    };
+    let mut parsed = document::parse(text, call.limits())?;
     let new_edits = params.flag("new_edits", true)?;
     parsed.rev = call.parent(&params, parsed.rev.take())?;
-    let parsed = vet::document(call, &db, &id, parsed, new_edits).await?;
+    let mut parsed = vet::document(call, &db, &id, parsed, new_edits).await?;
+    let attachments = given::taken(call, &db, &id, &mut parsed, parts.as_mut()).await?;
     let request = call.request_id(&db, id.as_str());
-    let change = Change::of(parsed, new_edits)?;
+    let change = Change::of(parsed, attachments, new_edits)?;
     let deleted = change.is_deletion();
     let receipt = call.app.ops.write(&db, &id, Write { request, change }).await?;
     vet::written(call, &db);
@@ -63,8 +73,9 @@ async fn write_parsed(
     if id.is_local() {
         return local::write(call, db, id, request, parsed).await;
     }
-    let parsed = vet::document(call, db, id, parsed, true).await?;
-    let change = Change::of(parsed, true)?;
+    let mut parsed = vet::document(call, db, id, parsed, true).await?;
+    let attachments = given::taken(call, db, id, &mut parsed, None).await?;
+    let change = Change::of(parsed, attachments, true)?;
     let receipt = call.app.ops.write(db, id, Write { request, change }).await?;
     vet::written(call, db);
     Ok(receipt)
@@ -77,7 +88,7 @@ pub(super) async fn delete(call: &Call, db: DbName, id: DocId) -> Answer {
     // The body of a deletion is empty; parsing it gives its digest too.
     let body = document::parse(Bytes::from_static(b"{}"), call.limits())?.body;
     let request = call.request_id(&db, id.as_str());
-    let change = Change::Edit { parent, kind: EditKind::Delete, body };
+    let change = Change::Edit { parent, kind: EditKind::Delete, body, attachments: Vec::new() };
     let receipt = call.app.ops.write(&db, &id, Write { request, change }).await?;
     vet::written(call, &db);
     Ok(written(call, &params, &db, &id, &receipt, StatusCode::OK, false))
@@ -90,29 +101,33 @@ pub(super) async fn copy(call: &Call, db: DbName, id: DocId) -> Answer {
         call.header(DESTINATION).ok_or_else(|| Error::bad("Destination header is mandatory for COPY."))?;
     let (to, parent) = destination_of(destination)?;
     vet::target(call, &to)?;
-    let json = source(call, &db, &id).await?;
+    let from = source(call, &db, &id).await?;
     let request = call.request_id(&db, to.as_str());
     let receipt = if to.is_local() {
-        call.app.ops.write_local(&db, &to, request, parent.as_ref(), Some(json)).await?
+        call.app.ops.write_local(&db, &to, request, parent.as_ref(), Some(from.json)).await?
     } else {
-        let copied = Parsed { rev: parent.clone(), ..document::parse(json, call.limits())? };
+        let copied = Parsed { rev: parent.clone(), ..document::parse(from.json, call.limits())? };
         let body = vet::document(call, &db, &to, copied, true).await?.body;
-        let change = Change::Edit { parent, kind: EditKind::Update, body };
+        let attachments = given::copied(call, &db, (&id, &to), &from.attachments).await?;
+        let change = Change::Edit { parent, kind: EditKind::Update, body, attachments };
         call.app.ops.write(&db, &to, Write { request, change }).await?
     };
     vet::written(call, &db);
     Ok(written(call, &params, &db, &to, &receipt, StatusCode::CREATED, true))
 }
 
-/// The body to copy: of the winner, or of the revision that the query or `If-Match` names.
-async fn source(call: &Call, db: &DbName, id: &DocId) -> Result<Bytes, Error> {
+/// What to copy: the winner, or the revision that the query or `If-Match` names.
+async fn source(call: &Call, db: &DbName, id: &DocId) -> Result<RevBody, Error> {
     let rev = call.parent(&call.params(), None)?;
     if !id.is_local() {
         return Ok(call.app.ops.source(db, id, rev).await?);
     }
     let (doc, _) = call.app.ops.get_local(db, id, Consistency::Linearizable).await?;
     let current = Rev { generation: 0, hash: RevHash::new(&doc.counter.to_string()) };
-    if rev.is_some_and(|rev| rev != current) { Err(ops::Error::Missing.into()) } else { Ok(doc.json) }
+    if rev.is_some_and(|rev| rev != current) {
+        return Err(ops::Error::Missing.into());
+    }
+    Ok(RevBody { rev: current, deleted: false, json: doc.json, attachments: Vec::new() })
 }
 
 /// An id that no document can have: told to who writes, and missing to who reads.

@@ -59,6 +59,15 @@ pub(crate) enum Error {
     /// The path and query are too long.
     #[error("the request URI is too long")]
     UriTooLong,
+    /// The revision to be written upon is not there.
+    #[error("missing_rev")]
+    MissingRev,
+    /// What came of an attachment is not what its digest says.
+    #[error("Possible message corruption.")]
+    Digest,
+    /// None of the bytes asked for are there; how many there are.
+    #[error("Requested range not satisfiable")]
+    Range(u64),
     /// The body did not arrive.
     #[error("the request body did not arrive: {0}")]
     Incomplete(String),
@@ -149,6 +158,9 @@ impl Error {
             Error::TooLarge | Error::BatchTooLarge => Line::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Error::UriTooLong => Line::new(StatusCode::URI_TOO_LONG, "uri_too_long"),
             Error::Incomplete(_) => Line::new(StatusCode::BAD_REQUEST, "bad_request"),
+            Error::MissingRev => Line::new(StatusCode::CONFLICT, "not_found"),
+            Error::Digest => Line::new(StatusCode::BAD_REQUEST, "content_md5_mismatch"),
+            Error::Range(_) => Line::new(StatusCode::RANGE_NOT_SATISFIABLE, "requested_range_not_satisfiable"),
             Error::Nothing | Error::NoKey(_) => Line::new(StatusCode::NOT_FOUND, "not_found"),
             Error::NotImplemented(_) => Line::new(StatusCode::NOT_IMPLEMENTED, "not_implemented"),
             Error::Gone => Line::new(StatusCode::GONE, "gone"),
@@ -180,8 +192,13 @@ impl Error {
         row(&mut body, line.error, &self.to_string(), line.shard);
         let mut response = json(line.status, body);
         let headers = response.headers_mut();
-        if let Error::Method(allow) = self {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        match self {
+            Error::Method(allow) => _ = headers.insert(header::ALLOW, HeaderValue::from_static(allow)),
+            Error::Range(len) => {
+                let range = HeaderValue::try_from(format!("bytes */{len}"));
+                headers.extend(range.ok().map(|range| (header::CONTENT_RANGE, range)));
+            }
+            _ => {}
         }
         if let Some(seconds) = line.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
@@ -212,6 +229,10 @@ fn line_of(error: &ops::Error) -> Line {
         }
         ops::Error::NotPartitioned => Line::new(StatusCode::BAD_REQUEST, "query_parse_error"),
         ops::Error::Bad(_) => Line::new(StatusCode::BAD_REQUEST, "bad_request"),
+        ops::Error::NoAttachment => Line::new(StatusCode::NOT_FOUND, "not_found"),
+        ops::Error::MissingStub { .. } => Line::new(StatusCode::PRECONDITION_FAILED, "missing_stub"),
+        ops::Error::AttachmentTooLarge(_) => Line::new(StatusCode::PAYLOAD_TOO_LARGE, "attachment_too_large"),
+        ops::Error::UploadLost => Line::new(StatusCode::SERVICE_UNAVAILABLE, "upload_lost").soon(),
         ops::Error::Refused(refusal) => line_of_refusal(refusal),
     }
 }

@@ -7,6 +7,7 @@
 mod accept;
 mod access;
 mod all_docs;
+mod attachments;
 mod backup;
 mod body;
 mod bulk;
@@ -176,7 +177,12 @@ async fn others(call: Call, target: Target, method: Method, body: Body) -> Answe
         },
         Target::BadDoc(db, invalid) => documents::refuse(&call, db, invalid, &method).await,
         Target::BadLocal(db, reason) => local::refuse(&call, db, reason).await,
-        Target::Attachment(..) => Err(Error::NotImplemented("Attachments are not served yet.")),
+        Target::Attachment(db, id, name) => match method {
+            Method::GET => attachments::get(&call, db, id, &name).await,
+            Method::PUT => attachments::put(&call, db, id, &name, body).await,
+            Method::DELETE => attachments::delete(&call, db, id, &name).await,
+            _ => Err(Error::Method(allow)),
+        },
         Target::Index(db, path) => match method {
             Method::DELETE => mango::delete(&call, db, path).await,
             _ => Err(Error::Method(allow)),

@@ -1,11 +1,12 @@
 //! `GET /{db}/{doc}?open_revs=all|[…]`: several revisions at once, as a JSON array or as multipart.
 
-use axum::body::Body;
 use common::ids::{DbName, DocId};
 use common::query::{DocAnswer, Revs};
 use common::rev::Rev;
 use http::{HeaderValue, StatusCode};
 
+use super::attachments::related::Related;
+use super::attachments::splice::Spliced;
 use super::call::Call;
 use super::doc::Shown;
 use super::error::Error;
@@ -16,7 +17,7 @@ use crate::ops;
 use crate::ops::get::Wanted;
 
 pub(super) async fn get(call: &Call, params: &Params<'_>, db: &DbName, id: &DocId, wanted: &str) -> Answer {
-    let shown = Shown::of(params);
+    let shown = Shown::of(params)?;
     let consistency = call.consistency(params)?;
     let revs = match wanted {
         "all" => Revs::Leaves,
@@ -27,16 +28,25 @@ pub(super) async fn get(call: &Call, params: &Params<'_>, db: &DbName, id: &DocI
     if doc.is_none() && revs == Revs::Leaves {
         return Err(ops::Error::Missing.into());
     }
-    let items = items(id, doc.as_ref(), &revs, shown);
     let multipart = call.accepts("multipart", "mixed");
-    let mut response = if multipart { as_multipart(&items) } else { as_json(&items) };
+    let shown = if multipart { shown.following() } else { shown };
+    let items = items(id, doc.as_ref(), &revs, &shown, multipart);
+    let (kind, body) = if multipart { as_multipart(items) } else { (render::JSON, as_json(items)) };
+    let body = match body.is_text() {
+        true => body.text.into(),
+        false => {
+            let entry = call.app.ops.db_for(db, consistency).await?;
+            body.body(&call.app.ops, &entry, consistency)
+        }
+    };
+    let mut response = render::typed(StatusCode::OK, kind, body);
     tell_lag(response.headers_mut(), consistency, lag_ms);
     Ok(response)
 }
 
-/// One revision: the document's text, or the revision that is not there.
+/// One revision: its type, and the document's text with what belongs to it; or the revision that is not there.
 enum Item {
-    Found(Vec<u8>),
+    Found(HeaderValue, Spliced),
     Missing(Rev),
 }
 
@@ -47,52 +57,65 @@ fn list(params: &Params<'_>) -> Result<Vec<Rev>, Error> {
     texts.iter().map(|text| Rev::parse(text).map_err(Error::from)).collect()
 }
 
-fn items(id: &DocId, doc: Option<&DocAnswer>, revs: &Revs, shown: Shown) -> Vec<Item> {
+fn items(id: &DocId, doc: Option<&DocAnswer>, revs: &Revs, shown: &Shown, multipart: bool) -> Vec<Item> {
     let Some(doc) = doc else {
         let Revs::List { revs, .. } = revs else { return Vec::new() };
         return revs.iter().cloned().map(Item::Missing).collect();
     };
+    let related = Related::new(render::boundary());
     let found = doc.found.iter().map(|found| {
-        let mut text = Vec::with_capacity(found.json.len() + 128);
-        shown.render(&mut text, id.as_str(), doc, found);
-        Item::Found(text)
+        let mut text = Spliced::from(Vec::with_capacity(found.json.len() + 128));
+        shown.render(&mut text, id, doc, found);
+        if !multipart {
+            return Item::Found(render::JSON, text);
+        }
+        let attachments = shown.attachments(doc, &found.rev);
+        let (text, kind) = related.write(text, id, &found.attachments, attachments);
+        Item::Found(kind.unwrap_or(render::JSON), text)
     });
     found.chain(doc.missing.iter().cloned().map(Item::Missing)).collect()
 }
 
-fn as_json(items: &[Item]) -> http::Response<Body> {
-    let mut body = Vec::new();
-    render::array(&mut body, items, |out, item| match item {
-        Item::Found(text) => {
-            out.extend_from_slice(b"{\"ok\":");
-            out.extend_from_slice(text);
-            out.push(b'}');
+fn as_json(items: Vec<Item>) -> Spliced {
+    let mut body = Spliced::from(b"[".to_vec());
+    for (at, item) in items.into_iter().enumerate() {
+        if at > 0 {
+            body.text.push(b',');
         }
-        Item::Missing(rev) => missing(out, rev),
-    });
-    render::json(StatusCode::OK, body)
+        match item {
+            Item::Found(_, text) => {
+                body.text.extend_from_slice(b"{\"ok\":");
+                body.append(text);
+                body.text.push(b'}');
+            }
+            Item::Missing(rev) => missing(&mut body.text, &rev),
+        }
+    }
+    body.text.extend_from_slice(b"]\n");
+    body
 }
 
-fn as_multipart(items: &[Item]) -> http::Response<Body> {
-    let boundary = format!("{:032x}", rand::random::<u128>());
-    let mut body = format!("--{boundary}").into_bytes();
+fn as_multipart(items: Vec<Item>) -> (HeaderValue, Spliced) {
+    let boundary = render::boundary();
+    let mut body = Spliced::from(format!("--{boundary}").into_bytes());
     for item in items {
+        body.text.extend_from_slice(b"\r\nContent-Type: ");
         match item {
-            Item::Found(text) => {
-                body.extend_from_slice(b"\r\nContent-Type: application/json\r\n\r\n");
-                body.extend_from_slice(text);
+            Item::Found(kind, text) => {
+                body.text.extend_from_slice(kind.as_bytes());
+                body.text.extend_from_slice(b"\r\n\r\n");
+                body.append(text);
             }
             Item::Missing(rev) => {
-                body.extend_from_slice(b"\r\nContent-Type: application/json; error=\"true\"\r\n\r\n");
-                missing(&mut body, rev);
+                body.text.extend_from_slice(b"application/json; error=\"true\"\r\n\r\n");
+                missing(&mut body.text, &rev);
             }
         }
-        body.extend_from_slice(format!("\r\n--{boundary}").as_bytes());
+        body.text.extend_from_slice(format!("\r\n--{boundary}").as_bytes());
     }
-    body.extend_from_slice(b"--");
+    body.text.extend_from_slice(b"--");
     let kind = format!("multipart/mixed; boundary=\"{boundary}\"");
-    let kind = HeaderValue::try_from(kind).expect("hexadecimal digits can stand in a header");
-    render::typed(StatusCode::OK, kind, body.into())
+    (HeaderValue::try_from(kind).expect("hexadecimal digits can stand in a header"), body)
 }
 
 fn missing(out: &mut Vec<u8>, rev: &Rev) {

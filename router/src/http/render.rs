@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// CouchDB's type of every JSON answer.
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// What CouchDB leaves as it is in a `Location`.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b':');
 
@@ -20,6 +20,11 @@ pub(crate) fn json(status: StatusCode, mut body: Vec<u8>) -> Response<Body> {
 /// An answer in JSON that is still being made.
 pub(crate) fn json_stream(body: Body) -> Response<Body> {
     typed(StatusCode::OK, JSON, body)
+}
+
+/// A boundary between parts, which no part is likely to hold.
+pub(crate) fn boundary() -> String {
+    format!("{:032x}", rand::random::<u128>())
 }
 
 /// An answer of some type.

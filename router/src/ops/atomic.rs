@@ -65,9 +65,12 @@ impl Ops {
             if at.get_or_insert((partition, shard)).0 != partition {
                 return Err(Error::bad("`atomic` takes documents of one partition only."));
             }
-            let Change::Edit { parent, kind, body } = change.clone() else {
+            let Change::Edit { parent, kind, body, attachments } = change.clone() else {
                 return Err(Error::bad("`atomic` takes no revisions made elsewhere (`new_edits: false`)."));
             };
+            if !attachments.is_empty() {
+                return Err(Error::bad("`atomic` takes no documents with attachments."));
+            }
             placed.push(Edit { doc, parent, kind, body, revs_limit: db.revs_limit });
         }
         Ok(at.map(|(_, shard)| (shard, Atomic { db: db.uid, edits: placed })))

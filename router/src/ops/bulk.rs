@@ -43,7 +43,7 @@ impl Ops {
             let groups = self.group(&db, items, &rows)?;
             self.write_groups(groups, &mut rows).await?;
             match rows.iter().find_map(|row| is_stale(row.as_ref())) {
-                None => return Ok(rows.into_iter().map(|row| row_of(row.as_ref())).collect()),
+                None => return Ok(rows.iter().zip(items).map(|(row, item)| row_of(&item.id, row.as_ref())).collect()),
                 Some(error) => {
                     self.catalog.forget(db.uid);
                     stale = error;
@@ -96,7 +96,7 @@ impl Ops {
 
 fn local_edit(item: &Item, doc: common::command::Address) -> Result<LocalEdit, Error> {
     match &item.change {
-        Change::Edit { parent, kind, body } => {
+        Change::Edit { parent, kind, body, .. } => {
             let json = (!kind.deletes()).then(|| body.json.clone());
             Ok(LocalEdit { doc, parent: parent.as_ref().map(counter).transpose()?, json })
         }
@@ -115,11 +115,13 @@ fn is_stale(outcome: Option<&Outcome>) -> Option<Error> {
     }
 }
 
-fn row_of(outcome: Option<&Outcome>) -> Row {
+fn row_of(id: &DocId, outcome: Option<&Outcome>) -> Row {
     match outcome {
         Some(Outcome::Written { rev, .. }) => Ok(rev.clone()),
         Some(Outcome::NotFound { deleted: true }) => Err(Error::Deleted),
         Some(Outcome::NotFound { deleted: false }) => Err(Error::Missing),
+        Some(Outcome::MissingStub { name }) => Err(Error::MissingStub { id: id.as_str().into(), name: name.clone() }),
+        Some(Outcome::MissingUpload) => Err(Error::UploadLost),
         _ => Err(Error::Conflict),
     }
 }

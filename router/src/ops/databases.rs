@@ -68,6 +68,8 @@ impl Ops {
             deleted: total(|counters| counters.deleted),
             bytes: total(|counters| counters.bytes),
             purges: total(|counters| counters.purges),
+            blobs: total(|counters| counters.blobs),
+            blob_bytes: total(|counters| counters.blob_bytes),
         };
         let (origin, map_version) = (db.uid.into(), self.cluster.map().version);
         let seqs = parts.iter().map(|(shard, counters)| (*shard, counters.seq)).collect();

@@ -56,6 +56,23 @@ pub enum Error {
     /// A function of a design document failed where that cannot be passed over.
     #[error("{0}")]
     Function(String),
+    /// The document has no such attachment.
+    #[error("Document is missing attachment")]
+    NoAttachment,
+    /// An attachment that was to stay is not there.
+    #[error("Invalid attachment stub in {id} for {name}")]
+    MissingStub {
+        /// The document.
+        id: Box<str>,
+        /// The attachment.
+        name: Box<str>,
+    },
+    /// An attachment has more bytes than are taken.
+    #[error("{0}")]
+    AttachmentTooLarge(Box<str>),
+    /// The shard has forgotten what it got of an attachment, which took too long.
+    #[error("the attachment took too long; send it again")]
+    UploadLost,
     /// Anything else that the caller must write differently.
     #[error("{0}")]
     Bad(Cow<'static, str>),

@@ -1,6 +1,7 @@
 //! Puts indexes into design documents and takes them out.
 
 use bytes::Bytes;
+use common::attachment::Attachment;
 use common::command::EditKind;
 use common::document::{self, ParseLimits};
 use common::ids::{DbName, DocId, RequestId};
@@ -28,7 +29,8 @@ impl Ops {
             let Some(added) = ddoc::add(checked, body.as_ref())? else { break false };
             let text = Bytes::from(added.to_json());
             let body = document::parse(text, limits)?.body;
-            let change = Change::Edit { parent: old.map(|old| old.rev), kind: EditKind::Update, body };
+            let attachments = old.iter().flat_map(|old| &old.attachments).map(Attachment::stub).collect();
+            let change = Change::Edit { parent: old.map(|old| old.rev), kind: EditKind::Update, body, attachments };
             match self.write(db, &id, Write { request: RequestId(Uuid::new_v4()), change }).await {
                 Ok(_) => break true,
                 Err(Error::Conflict) if edits < EDITS_MAX => edits += 1,
@@ -54,7 +56,9 @@ impl Ops {
             let text = left.map_or_else(|| "{}".to_owned(), |left| left.to_json());
             // What is left was let in before.
             let body = document::parse(Bytes::from(text), ParseLimits { depth_max: usize::MAX })?.body;
-            let change = Change::Edit { parent: Some(old.rev), kind, body };
+            let kept = old.attachments.iter().filter(|_| !kind.deletes());
+            let attachments = kept.map(Attachment::stub).collect();
+            let change = Change::Edit { parent: Some(old.rev), kind, body, attachments };
             match self.write(db, id, Write { request: RequestId(Uuid::new_v4()), change }).await {
                 Ok(_) => break,
                 Err(Error::Conflict) if edits < EDITS_MAX => edits += 1,

@@ -7,6 +7,7 @@ pub mod bulk;
 mod clear;
 pub mod compact;
 pub mod databases;
+pub mod download;
 mod error;
 pub mod find;
 pub mod get;
@@ -16,6 +17,7 @@ pub mod local;
 mod partition;
 pub mod purge;
 pub mod revs;
+pub mod upload;
 pub mod views;
 pub mod write;
 
@@ -46,6 +48,8 @@ pub struct Ops {
     pub default_consistency: Consistency,
     /// What is known of the databases' indexes.
     pub indexes: indexes::Indexes,
+    /// The attachments on their way in.
+    pub uploads: upload::Uploads,
 }
 
 /// A write that went in.

@@ -1,9 +1,10 @@
 //! Writes one document: an edit, a deletion, or a revision made elsewhere.
 
-use common::command::{Address, Body, Edit, EditKind, Graft, Op, Outcome};
+use common::attachment::Sent;
+use common::command::{Address, Attached, Bearer, Body, Edit, EditKind, Graft, Op, Outcome};
 use common::document::Parsed;
 use common::ids::{DbName, DocId, RequestId};
-use common::query::{Answer, Consistency, Query, Revs};
+use common::query::{Answer, Consistency, Query, RevBody, Revs};
 use common::rev::Rev;
 
 use super::{Error, Ops, Receipt};
@@ -29,6 +30,8 @@ pub enum Change {
         kind: EditKind,
         /// The new body.
         body: Body,
+        /// All attachments it is to have.
+        attachments: Vec<Sent>,
     },
     /// Adds a revision made elsewhere (`new_edits=false`).
     Graft {
@@ -38,22 +41,21 @@ pub enum Change {
         deleted: bool,
         /// Its body.
         body: Body,
+        /// All attachments it has.
+        attachments: Vec<Sent>,
     },
 }
 
 impl Change {
-    /// What a parsed document asks for.
-    pub fn of(parsed: Parsed, new_edits: bool) -> Result<Self, Error> {
-        if parsed.attachments.is_some() {
-            return Err(Error::bad("Attachments are not supported yet."));
-        }
+    /// What a parsed document with these attachments asks for; what it says of them itself was read before.
+    pub fn of(parsed: Parsed, attachments: Vec<Sent>, new_edits: bool) -> Result<Self, Error> {
         if new_edits {
             let kind = EditKind::of_document(parsed.deleted);
-            return Ok(Self::Edit { parent: parsed.rev, kind, body: parsed.body });
+            return Ok(Self::Edit { parent: parsed.rev, kind, body: parsed.body, attachments });
         }
         let no_path = "When `new_edits: false`, the document needs `_rev` or `_revisions` specified";
         let path = parsed.path().ok_or_else(|| Error::bad(no_path))?;
-        Ok(Self::Graft { path, deleted: parsed.deleted, body: parsed.body })
+        Ok(Self::Graft { path, deleted: parsed.deleted, body: parsed.body, attachments })
     }
 
     /// Whether it deletes.
@@ -66,9 +68,18 @@ impl Change {
 
     pub(super) fn into_op(self, db: &DbEntry, doc: Address) -> Op {
         let revs_limit = db.revs_limit;
-        match self {
-            Self::Edit { parent, kind, body } => Op::Edit(Edit { doc, parent, kind, body, revs_limit }),
-            Self::Graft { path, deleted, body } => Op::Graft(Graft { doc, path, deleted, body, revs_limit }),
+        let (write, attachments) = match self {
+            Self::Edit { parent, kind, body, attachments } => {
+                (Bearer::Edit(Edit { doc, parent, kind, body, revs_limit }), attachments)
+            }
+            Self::Graft { path, deleted, body, attachments } => {
+                (Bearer::Graft(Graft { doc, path, deleted, body, revs_limit }), attachments)
+            }
+        };
+        match write {
+            Bearer::Edit(edit) if attachments.is_empty() => Op::Edit(edit),
+            Bearer::Graft(graft) if attachments.is_empty() => Op::Graft(graft),
+            write => Op::Attached(Box::new(Attached { write, attachments })),
         }
     }
 }
@@ -82,17 +93,19 @@ impl Ops {
             Outcome::Written { rev, .. } => Ok(Receipt { rev, shard }),
             Outcome::NotFound { deleted: true } => Err(Error::Deleted),
             Outcome::NotFound { deleted: false } => Err(Error::Missing),
+            Outcome::MissingStub { name } => Err(Error::MissingStub { id: id.as_str().into(), name }),
+            Outcome::MissingUpload => Err(Error::UploadLost),
             _ => Err(Error::Conflict),
         }
     }
 
-    /// The winner of a document, for a copy: its body.
-    pub async fn source(&self, db: &DbName, id: &DocId, rev: Option<Rev>) -> Result<bytes::Bytes, Error> {
+    /// The winner of a document, or a revision of it, to be copied or written upon.
+    pub async fn source(&self, db: &DbName, id: &DocId, rev: Option<Rev>) -> Result<RevBody, Error> {
         let revs = rev.map_or(Revs::Winner, Revs::Exact);
         let make = |db: &DbEntry| Query::Doc { db: db.uid, id: id.clone(), revs: revs.clone(), tree: false };
         let (answer, _) = self.read_one(db, id, Consistency::Linearizable, make).await?;
         let Answer::Doc(Some(doc)) = answer else { return Err(Error::Missing) };
         let found = doc.found.into_iter().next().ok_or(Error::Missing)?;
-        if found.deleted && revs == Revs::Winner { Err(Error::Deleted) } else { Ok(found.json) }
+        if found.deleted && revs == Revs::Winner { Err(Error::Deleted) } else { Ok(found) }
     }
 }

@@ -9,7 +9,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use common::command::{Command, Op};
+use common::attachment::{CHUNK_BYTES, Sent};
+use common::command::{Bearer, Command, Op};
 use common::ids::ShardId;
 use common::metrics::{BATCH_REQUESTS, Histogram};
 use common::query::Query;
@@ -61,6 +62,14 @@ impl Weight for Command {
                 atomic.edits.iter().map(|edit| edit.body.json.len() + edit.doc.id.as_str().len() + 128).sum()
             }
             Op::AdoptSlots { slots, .. } => 2 * slots.len(),
+            Op::Attached(attached) => {
+                let (doc, body) = (attached.write.doc(), attached.write.body());
+                let path = if let Bearer::Graft(graft) = &attached.write { 32 * graft.path.len() } else { 0 };
+                let attachments: usize = attached.attachments.iter().map(Sent::bytes).sum();
+                doc.id.as_str().len() + body.json.len() + path + attachments
+            }
+            Op::PutChunk(chunk) => chunk.bytes.len() + chunk.doc.id.as_str().len(),
+            Op::ForgetUploads { .. } => 0,
         };
         op + 128
     }
@@ -71,6 +80,7 @@ impl Weight for Query {
         match self {
             // Much work and a large answer: a few of them are a batch.
             Query::Find(find) => FIND_BYTES + find.selector.len(),
+            Query::Chunk { .. } => CHUNK_BYTES,
             _ => 128,
         }
     }

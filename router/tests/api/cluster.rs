@@ -88,6 +88,12 @@ impl TestCluster {
         answer(if ask.closed { &self.closed } else { &self.app }, ask).await
     }
 
+    /// The answer, its body as bytes.
+    pub(crate) async fn bytes(&self, ask: &Ask) -> (http::response::Parts, bytes::Bytes) {
+        let (parts, body) = send(&self.app, ask).await.into_parts();
+        (parts, body.collect().await.expect("a whole body").to_bytes())
+    }
+
     pub(crate) async fn end(self) {
         self.cluster.stop().await;
         self.embedded.shutdown().await;

@@ -8,6 +8,7 @@
 //!
 //! `UPDATE=1` rewrites the answers in the script; the difference is then read by a person.
 
+mod attachments;
 mod auth;
 mod cluster;
 mod dashboard;

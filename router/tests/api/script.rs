@@ -2,8 +2,8 @@
 //!
 //! A request is a line `METHOD path`, header lines, and after an empty line the body. `admin: yes` asks the API that
 //! has an admin, `user: NAME:PASSWORD` does so as somebody, `lines: N` reads no more than so many lines of an answer
-//! that does not end. `${id}` stands for the last revision an answer gave of that document. In answers what is random
-//! is shown as `<uuid>`, `<token>`, `<boundary>` and so on.
+//! that does not end, `crlf: yes` ends the body's lines as parts need it. `${id}` stands for the last revision an answer
+//! gave of that document. In answers what is random is shown as `<uuid>`, `<token>`, `<boundary>` and so on.
 
 use std::fmt::Write;
 
@@ -13,9 +13,10 @@ use base64::prelude::BASE64_STANDARD;
 use crate::cluster::{Answered, Ask};
 
 /// Headers that are compared.
-pub(crate) const HEADERS: [&str; 10] = [
+pub(crate) const HEADERS: [&str; 11] = [
     "accept-ranges",
     "allow",
+    "content-encoding",
     "content-range",
     "content-security-policy",
     "content-type",
@@ -97,6 +98,7 @@ impl Step {
             match name {
                 "admin" => ask.closed = true,
                 "lines" => ask.lines = value.parse().ok(),
+                "crlf" => ask.body = body.replace('\n', "\r\n").into_bytes(),
                 "user" => {
                     ask.closed = true;
                     ask.headers.push(("authorization".to_owned(), format!("Basic {}", BASE64_STANDARD.encode(value))));

@@ -2,39 +2,16 @@
 //! same question: status, the headers that matter, and the body, to the letter or at least in its shape.
 //!
 //! A step of the script answers the question of its title, or of the one it names by `# as:`. Where it says
-//! `# differs:` it must differ. What is not asked is listed here with the reason, and what waits for a feature is
-//! listed with a question that must fail until the feature is there.
+//! `# differs:` it must differ. What is not asked is listed here with the reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::cluster::{Ask, TestCluster};
 use crate::script::{Script, Step, text_of};
 
 /// Feeds and lists that change too often for their `ETag` to be kept have none here (README).
 const WITHOUT_ETAG: [&str; 3] = ["changes", "uuids", "all_dbs"];
-
-/// What waits for a feature: the method, path and body of a question that answers 501 as long as it does, and the
-/// titles. When it no longer does, put the titles into the script.
-const WAITING: [(&str, [&str; 3], &[&str]); 1] = [(
-    "attachments",
-    ["PUT", "/wdb/a/file.txt", "hello"],
-    &[
-        "att put",
-        "att doc",
-        "att get",
-        "att head",
-        "att range",
-        "att missing",
-        "att put no rev",
-        "att put rev",
-        "doc attachments=true json",
-        "att range png",
-        "stub keep",
-        "bad stub",
-    ],
-)];
 
 /// What is not asked, and why.
 const NOT_ASKED: [(&str, &str); 2] = [
@@ -186,11 +163,7 @@ fn what_couchdb_answered_is_answered_or_listed() {
 #[test]
 fn every_recorded_question_is_asked_or_listed() {
     let script = Script::parse(&text_of("script.txt"));
-    let waiting = WAITING.iter().flat_map(|(feature, _, titles)| titles.iter().map(move |title| (*title, *feature)));
-    let listed: BTreeMap<&str, String> = waiting
-        .map(|(title, feature)| (title, format!("waits for {feature}")))
-        .chain(NOT_ASKED.iter().map(|(title, reason)| (*title, (*reason).to_owned())))
-        .collect();
+    let listed = BTreeMap::from(NOT_ASKED);
     let (mut missing, mut asked_too) = (Vec::new(), Vec::new());
     let recorded = recorded();
     for (title, _) in &recorded {
@@ -205,21 +178,4 @@ fn every_recorded_question_is_asked_or_listed() {
     assert!(asked_too.is_empty(), "asked now: take them from the list: {asked_too:?}");
     let known: BTreeSet<&str> = recorded.iter().map(|(title, _)| title.as_str()).collect();
     assert!(listed.keys().all(|title| known.contains(title)), "a title is listed that was never recorded");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_asked_yet_is_not_there_yet() {
-    let cluster = TestCluster::start(1, 1).await;
-    let answer = cluster.ask(&Ask::new("PUT", "/wdb", "")).await;
-    assert_eq!(answer.response.status(), 201);
-    let mut there = Vec::new();
-    for (feature, [method, path, body], titles) in WAITING {
-        let status = cluster.ask(&Ask::new(method, path, body)).await.response.status();
-        if status != 501 {
-            there
-                .push(format!("{feature} answer {status}: put into script.txt {titles:?}, and take them from WAITING"));
-        }
-    }
-    cluster.end().await;
-    assert!(there.is_empty(), "{}", there.join("\n"));
 }

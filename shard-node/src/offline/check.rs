@@ -8,6 +8,7 @@ use bytes::Bytes;
 use common::config::EngineKind;
 use serde::Serialize;
 
+use super::attachments::Attachments;
 use super::{Error, is_aside, owner, replicas, whole};
 use crate::raft::committed::{self, Committed};
 use crate::raft::snapshot;
@@ -294,6 +295,7 @@ fn read(
         Err(error) => findings.push(of_storage(error)?),
     }
     let (mut keys, mut bytes, mut broken) = (0, 0, 0);
+    let mut attachments = Attachments::default();
     for pair in engine.scan(Bound::Unbounded, Bound::Unbounded, false) {
         let (key, value) = match pair {
             Ok(pair) => pair,
@@ -304,15 +306,21 @@ fn read(
         };
         keys += 1;
         bytes += (key.len() + value.len()) as u64;
-        if let Some(what) = unreadable(&key, &value) {
+        for what in unreadable(&key, &value, &mut attachments) {
             broken += 1;
             if broken <= NAMED_MAX {
                 findings.push(Finding::damage(dir, None, what));
             }
         }
     }
+    for what in attachments.finish() {
+        broken += 1;
+        if broken <= NAMED_MAX {
+            findings.push(Finding::damage(dir, None, what));
+        }
+    }
     if broken > NAMED_MAX {
-        findings.push(Finding::damage(dir, None, format!("{broken} records cannot be read in all")));
+        findings.push(Finding::damage(dir, None, format!("{broken} records are damaged in all")));
     }
     let name = if kind == EngineKind::Sled { "sled" } else { "fjall" };
     let applied = folded.applied.map(|id| id.index);
@@ -320,15 +328,16 @@ fn read(
     Ok(())
 }
 
-fn unreadable(key: &Bytes, value: &Bytes) -> Option<String> {
-    match Key::decode(key) {
-        Err(_) => Some(format!("a key that is none of ours: {key:?}")),
-        Ok(Key::Doc(db, id)) => {
+fn unreadable(key: &Bytes, value: &Bytes, attachments: &mut Attachments) -> Vec<String> {
+    let Ok(key) = Key::decode(key) else { return vec![format!("a key that is none of ours: {key:?}")] };
+    let document = match &key {
+        Key::Doc(db, id) => {
             let sound = DocRecord::decode(value).is_ok_and(|record| record.tree().is_ok());
             (!sound).then(|| format!("the record of document {id} in database {db} cannot be read"))
         }
-        Ok(_) => None,
-    }
+        _ => None,
+    };
+    document.into_iter().chain(attachments.push(&key, value)).collect()
 }
 
 /// Whether the log goes on where the engine, or what it would be rebuilt from, ends.

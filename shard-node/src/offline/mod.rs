@@ -3,6 +3,7 @@
 //! For operators. A look changes no log; an engine is opened as the node itself would open it at its next start, which
 //! replays the engine's own journal. A replica in use is never looked at: the log's lock says so.
 
+mod attachments;
 pub mod check;
 pub mod dump;
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::attachment::stubs;
 use common::change::{ChangesPage, ChangesRequest, FilterFunction};
 use common::query::RevBody;
 use common::refusal::Refusal;
@@ -97,6 +98,8 @@ impl Replica {
 /// A revision as a function sees it.
 fn text(id: &str, leaf: &RevBody) -> String {
     let mut out = Vec::with_capacity(leaf.json.len() + 100);
-    common::document::render(&mut out, id, &leaf.rev, leaf.deleted, &[], &leaf.json);
+    let stubs = stubs(&leaf.attachments);
+    let extra: Vec<(&str, &str)> = stubs.iter().map(|stubs| ("_attachments", stubs.as_str())).collect();
+    common::document::render(&mut out, id, &leaf.rev, leaf.deleted, &extra, &leaf.json);
     String::from_utf8_lossy(&out).into_owned()
 }

@@ -9,6 +9,7 @@ mod feeds;
 pub(crate) mod housekeeping;
 pub(crate) mod identity;
 mod lead;
+pub(crate) mod marks;
 mod reads;
 mod views;
 mod writes;
@@ -19,9 +20,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use common::command::Command;
+use common::command::{Command, Op, Outcome};
 use common::config::Config;
-use common::ids::{Index, NodeId, ShardId};
+use common::ids::{Index, NodeId, RequestId, ShardId};
 use common::query::{Consistency, Query};
 use common::refusal::Refusal;
 use common::state::{DiskUse, ReplicaState, Role};
@@ -342,6 +343,22 @@ impl Replica {
             }
             tokio::task::yield_now().await;
         }
+    }
+
+    /// On the primary: has uploads forgotten that got nothing since the entry `before` and that no write has named.
+    pub(crate) async fn forget_uploads(&self, before: Index) -> Result<(), String> {
+        let group = self.group.clone();
+        let look = move || group.read(|reader| store::uploads::has_old(reader, before));
+        let mut more = group::blocking(self.group.engine().as_ref(), look).await.map_err(|error| error.to_string())?;
+        while more && self.group.is_primary() {
+            let op = Op::ForgetUploads { before };
+            // Done twice it does no harm, so a name that depends on nothing else is as good as any.
+            let request = RequestId::from_key("uploads", &before.to_string());
+            let outcomes = self.write(&[Command { request, retry: false, op }]).await;
+            let outcomes = outcomes.map_err(|refusal| refusal.to_string())?;
+            more = matches!(outcomes[..], [Outcome::Swept { more: true }]);
+        }
+        Ok(())
     }
 
     /// Bytes in the write queue.

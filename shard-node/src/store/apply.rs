@@ -5,6 +5,7 @@
 //! keeps records, bodies, the stream and the counters in step with what was decided.
 
 mod atomic;
+mod attachments;
 mod compact;
 mod indexes;
 mod purge;
@@ -12,7 +13,7 @@ mod purge;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use common::command::{Address, Body, Command, LocalEdit, Op, Outcome};
+use common::command::{Address, Command, LocalEdit, Op, Outcome};
 use common::edit::{self, Asker, Decision};
 use common::ids::{DbUid, Index, Seq, Slot};
 use common::query::DbCounters;
@@ -21,7 +22,7 @@ use common::rev_tree::RevTree;
 
 use super::keys::{self, Key};
 use super::overlay::Overlay;
-use super::record::{self, DocRecord, LocalRecord, SeqRow, Slots};
+use super::record::{self, Body, DocRecord, LocalRecord, SeqRow, Slots};
 use super::{counters, damaged, decoded, is_dropped};
 use crate::storage::{Batch, Error, Read};
 
@@ -53,7 +54,10 @@ pub struct Known {
 struct Db {
     counters: DbCounters,
     dropped: bool,
+    /// Whether its stream did.
     changed: bool,
+    /// Whether its counters did, also if its stream did not.
+    counted: bool,
     /// Loaded at the first document.
     indexes: Option<indexes::Indexes>,
 }
@@ -98,6 +102,9 @@ impl<'a> Apply<'a> {
             Op::AdoptIndexes { db, version, indexes } => self.adopt_indexes(*db, *version, indexes),
             Op::BuildIndexes { db } => self.build_indexes(*db),
             Op::Atomic(op) => self.atomic(index, asker, op),
+            Op::Attached(op) => self.attached(index, asker, op),
+            Op::PutChunk(op) => self.put_chunk(index, op),
+            Op::ForgetUploads { before } => self.forget_uploads(*before),
         }
     }
 
@@ -121,13 +128,14 @@ impl<'a> Apply<'a> {
             if let Some(indexes) = db.indexes.as_ref().filter(|_| indexes_changed && !db.dropped) {
                 overlay.put(Key::Indexes(*uid).encode(), record::encode(indexes.known()));
             }
-            if !std::mem::take(&mut db.changed) {
-                continue;
+            let (moved, counted) = (std::mem::take(&mut db.changed), std::mem::take(&mut db.counted));
+            if moved {
+                changed.push(*uid);
             }
-            changed.push(*uid);
-            if db.dropped {
+            if db.dropped && moved {
                 overlay.forget(&keys::whole_db(*uid));
-            } else {
+                overlay.forget(&keys::uploads(*uid));
+            } else if moved || counted {
                 overlay.put(Key::Counters(*uid).encode(), record::encode(&db.counters));
             }
         }
@@ -141,7 +149,7 @@ impl<'a> Apply<'a> {
         &mut self,
         index: Index,
         at: &Address,
-        body: &Body,
+        body: &common::command::Body,
         decide: impl FnOnce(Option<&RevTree>) -> Decision,
     ) -> Result<Outcome, Error> {
         if let Some(refusal) = self.refusal(at)? {
@@ -150,7 +158,8 @@ impl<'a> Apply<'a> {
         let key = Key::Doc(at.db, at.id.clone()).encode();
         let old = self.open(&key)?;
         let decision = decide(old.as_ref().map(|(_, tree)| tree));
-        self.carry_out(index, at, body, Found { key, old }, decision)
+        let body = Body::plain(body.json.clone());
+        self.carry_out(index, at, Found { key, old }, decision, body)
     }
 
     /// Does what was decided of the document that was found.
@@ -158,15 +167,15 @@ impl<'a> Apply<'a> {
         &mut self,
         index: Index,
         at: &Address,
-        body: &Body,
         Found { key, old }: Found,
         decision: Decision,
+        body: Body,
     ) -> Result<Outcome, Error> {
         match decision {
             Decision::Write { tree, rev, dropped } => {
-                let new = Some((&rev, body.json.clone()));
-                let json = self.place_bodies(at, old.as_ref(), &tree, new, &dropped)?;
-                let seq = self.put_document(index, at, key, old.as_ref().map(|(record, _)| record), &tree, json)?;
+                let of_winner = self.place_bodies(at, old.as_ref(), &tree, Some((&rev, body)), &dropped)?;
+                let seq =
+                    self.put_document(index, at, key, old.as_ref().map(|(record, _)| record), &tree, of_winner)?;
                 Ok(Outcome::Written { rev, seq })
             }
             Decision::Repeat { rev } => {
@@ -194,29 +203,31 @@ impl<'a> Apply<'a> {
         at: &Address,
         old: Option<&(DocRecord, RevTree)>,
         tree: &RevTree,
-        new: Option<(&Rev, Bytes)>,
+        new: Option<(&Rev, Body)>,
         dropped: &[Rev],
-    ) -> Result<Bytes, Error> {
+    ) -> Result<Body, Error> {
         let key = |rev: &Rev| Key::Body(at.db, at.id.clone(), rev.clone()).encode();
         let winner = &tree.winner().expect("a tree that is not empty has a winner").rev;
         let mut of_winner = None;
         match new {
             Some((rev, body)) if rev == winner => of_winner = Some(body),
-            Some((rev, body)) if tree.get(rev).is_some() => self.overlay.put(key(rev), body),
+            Some((rev, body)) if tree.get(rev).is_some() => self.overlay.put(key(rev), body.encode()),
             _ => {}
         }
         if let Some((old, old_tree)) = old {
             // Nobody can ask for them any more. The old winner's body has no key of its own yet.
             for rev in dropped.iter().filter(|rev| **rev != old.winner) {
                 if old_tree.get(rev).is_some_and(|node| node.stored) {
-                    self.overlay.delete(key(rev));
+                    self.drop_body(at.db, key(rev))?;
                 }
             }
             if *winner == old.winner {
-                return Ok(old.json.clone());
+                return Ok(old.body());
             }
             if tree.get(&old.winner).is_some() {
-                self.overlay.put(key(&old.winner), old.json.clone());
+                self.overlay.put(key(&old.winner), old.body().encode());
+            } else {
+                self.release(at.db, &old.body())?;
             }
         }
         if let Some(body) = of_winner {
@@ -224,9 +235,10 @@ impl<'a> Apply<'a> {
         }
         // The winner is gone or was deleted, and a leaf that had lost to it takes its place.
         let key = key(winner);
-        let json = self.overlay.get(&key)?.ok_or_else(|| damaged(&key, "a leaf has no body"))?;
+        let body = decoded(&key, self.overlay.get(&key)?, Body::decode)?;
+        let body = body.ok_or_else(|| damaged(&key, "a leaf has no body"))?;
         self.overlay.delete(key);
-        Ok(json)
+        Ok(body)
     }
 
     /// Puts a document with this tree, and this body of its winner, at the end of the stream and of its partition's.
@@ -237,11 +249,11 @@ impl<'a> Apply<'a> {
         key: Bytes,
         old: Option<&DocRecord>,
         tree: &RevTree,
-        json: Bytes,
+        body: Body,
     ) -> Result<Seq, Error> {
         self.take_document(at, old)?;
         let seq = self.next_seq(at.db)?;
-        let new = DocRecord::new(seq, index, tree, json).expect("a tree that is not empty has a winner");
+        let new = DocRecord::new(seq, index, tree, body).expect("a tree that is not empty has a winner");
         self.index(at, old, Some(&new))?;
         let row = record::encode(&SeqRow::of(at.id.clone(), tree));
         if let Some(partition) = keys::partition_of(at.db, &at.id) {
@@ -346,7 +358,7 @@ impl<'a> Apply<'a> {
             std::collections::btree_map::Entry::Occupied(known) => Ok(known.into_mut()),
             std::collections::btree_map::Entry::Vacant(vacant) => {
                 let (counters, dropped) = (counters(self.reader, uid)?, is_dropped(self.reader, uid)?);
-                Ok(vacant.insert(Db { counters, dropped, changed: false, indexes: None }))
+                Ok(vacant.insert(Db { counters, dropped, changed: false, counted: false, indexes: None }))
             }
         }
     }

@@ -14,6 +14,7 @@ use common::partition::Partition;
 use common::query::{DbCounters, RevBody, Revs};
 
 use super::keys::{self, Key};
+use super::range::attachments;
 use super::read;
 use super::record::{self, DocRecord, SeqRow};
 use super::{PAGE_BYTES_MAX, counters, damaged, decoded, doc, is_dropped, key_of};
@@ -89,7 +90,8 @@ fn page(
 /// About what the row takes on the wire.
 fn size(change: &Change) -> usize {
     let rev = 24;
-    change.id.as_str().len() + change.json.as_ref().map_or(0, Bytes::len) + change.leaves.len() * rev
+    let (attachment, json) = (128, change.json.as_ref().map_or(0, Bytes::len));
+    change.id.as_str().len() + json + change.leaves.len() * rev + change.attachments.len() * attachment
 }
 
 /// A row, how many bytes of bodies were looked at for it, and the leaves for a filter function.
@@ -138,7 +140,7 @@ impl<'a> Stream<'a> {
         if !request.all_leaves {
             leaves.truncate(1);
         }
-        let mut change = Change { seq, id, leaves, deleted, json: None, matching: None };
+        let mut change = Change { seq, id, leaves, deleted, json: None, attachments: Vec::new(), matching: None };
         if !request.bodies && self.filter.is_none() && request.function.is_none() {
             return Ok(Some((change, 0, Vec::new())));
         }
@@ -163,6 +165,7 @@ impl<'a> Stream<'a> {
         if change.is_passed_over() {
             change.leaves = Vec::new();
         } else if request.bodies {
+            change.attachments = attachments(self.db, &change.id, &record)?;
             change.json = Some(record.json);
         }
         Ok(Some((change, looked_at, leaves)))
@@ -176,8 +179,9 @@ impl<'a> Stream<'a> {
         record: &DocRecord,
     ) -> Result<Option<Vec<RevBody>>, Error> {
         if !request.all_leaves || record.single {
-            let winner = RevBody { rev: record.winner.clone(), deleted: record.deleted, json: record.json.clone() };
-            return Ok(Some(vec![winner]));
+            let (rev, deleted, json) = (record.winner.clone(), record.deleted, record.json.clone());
+            let attachments = attachments(self.db, &change.id, record)?;
+            return Ok(Some(vec![RevBody { rev, deleted, json, attachments }]));
         }
         let answer = read::document(self.reader, self.db, &change.id, &Revs::Leaves, false)?;
         Ok(answer.filter(|doc| doc.seq == change.seq).map(|doc| doc.found))

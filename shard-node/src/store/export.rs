@@ -6,15 +6,17 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound;
 
+use common::attachment::BlobDigest;
+use common::backup::blobs::Blobs;
 use common::backup::block::Records;
-use common::backup::record::{Body, Document, Local, Record};
+use common::backup::record::{Attached, Body, Chunk, Document, Local, Record};
 use common::backup::tally::{Tallies, Tally};
 use common::backup::{DatabaseEnd, End};
 use common::ids::{DbUid, DocId};
 use common::rev::Rev;
 
 use super::keys::{self, Key};
-use super::record::{self, DocRecord, LocalRecord};
+use super::record::{self, BlobRecord, DocRecord, LocalRecord};
 use super::{counters, damaged, decoded, is_dropped, key_of};
 use crate::storage::{Error, Read};
 
@@ -40,12 +42,14 @@ struct Current {
     bodies: VecDeque<(u32, DocId, Rev)>,
     /// That document.
     winner: Option<DocRecord>,
+    /// Its attachments, those of bodies that are out.
+    blobs: Blobs,
 }
 
 impl Current {
     fn new(db: DbUid) -> Self {
         let (low, high) = keys::docs(db);
-        Self { db, locals: false, low, high, bodies: VecDeque::new(), winner: None }
+        Self { db, locals: false, low, high, bodies: VecDeque::new(), winner: None, blobs: Blobs::default() }
     }
 }
 
@@ -127,7 +131,7 @@ impl Export {
                     let document = Document::of(id.clone(), &tree);
                     let stored = document.revisions.iter().zip(0u32..).filter(|(revision, _)| revision.stored);
                     current.bodies = stored.map(|(revision, at)| (at, id.clone(), revision.rev.clone())).collect();
-                    current.winner = Some(record);
+                    (current.winner, current.blobs) = (Some(record), Blobs::default());
                     self.put(&at, Record::Document(document), block)?;
                 }
                 Key::Local(_, id) => {
@@ -143,23 +147,38 @@ impl Export {
             self.bodies(view, current, block)?;
         }
         // The block may have become full in the middle of the last document.
-        Ok(current.bodies.is_empty())
+        Ok(current.bodies.is_empty() && current.blobs.next().is_none())
     }
 
-    /// The bodies of the last document, as many as fit.
+    /// The bodies of the last document and the bytes of their attachments, as many as fit.
     fn bodies(&mut self, view: &dyn Read, current: &mut Current, block: &mut Records) -> Result<(), Error> {
         while !block.is_full() {
+            if let Some((blob, number, _)) = current.blobs.next() {
+                let chunk = chunk(view, current.db, blob, number)?;
+                current.blobs.pass(&chunk);
+                self.put(&Key::Blob(current.db, blob), Record::Chunk(chunk), block)?;
+                continue;
+            }
             let Some((at, id, rev)) = current.bodies.pop_front() else { break };
             let winner = current.winner.as_ref().filter(|record| record.winner == rev);
             let key = Key::Body(current.db, id, rev);
-            let json = match winner {
-                Some(record) => record.json.clone(),
+            let body = match winner {
+                Some(record) => record.body(),
                 None => {
                     let key = key.encode();
-                    view.get(&key)?.ok_or_else(|| damaged(&key, "a revision's body is gone"))?
+                    let body = decoded(&key, view.get(&key)?, record::Body::decode)?;
+                    body.ok_or_else(|| damaged(&key, "a revision's body is gone"))?
                 }
             };
-            self.put(&key, Record::Body(Body { at, json }), block)?;
+            let unreadable = |record::Unknown| damaged(&key.encode(), "its attachments cannot be read");
+            let attachments = body.attachments().map_err(unreadable)?;
+            current.blobs.body(&attachments);
+            let json = body.json;
+            let record = match attachments.is_empty() {
+                true => Record::Body(Body { at, json }),
+                false => Record::Attached(Attached { at, json, attachments }),
+            };
+            self.put(&key, record, block)?;
         }
         Ok(())
     }
@@ -169,6 +188,16 @@ impl Export {
         block.push(&record);
         Ok(())
     }
+}
+
+/// A chunk of a blob that a document names.
+fn chunk(view: &dyn Read, db: DbUid, blob: BlobDigest, number: u32) -> Result<Chunk, Error> {
+    let key = Key::Blob(db, blob).encode();
+    let known: Option<BlobRecord> = decoded(&key, view.get(&key)?, |value| record::decode(value))?;
+    let place = known.ok_or_else(|| damaged(&key, "an attachment is gone"))?.place;
+    let key = Key::Chunk(db, place, number).encode();
+    let bytes = view.get(&key)?.ok_or_else(|| damaged(&key, "a part of an attachment is gone"))?;
+    Ok(Chunk { blob, number, bytes })
 }
 
 /// What does not add up. No damage of this replica's files, which would have it rebuilt: all replicas may be alike.

@@ -12,7 +12,7 @@ use common::query::{Answer, Find, FindPage, FoundRow, Place};
 use common::rev::Rev;
 
 use super::keys::{self, Key, Span};
-use super::range::{document, scan};
+use super::range::{attachments, document, scan};
 use super::record::{self, DocRecord};
 use super::{damaged, doc, indexes};
 use crate::storage::{Error, Pair, Pairs, Read};
@@ -60,7 +60,8 @@ pub(crate) fn page(reader: &dyn Read, find: &Find) -> Result<Answer, Error> {
         let mut document = documents.open(place.id.as_str(), &record.winner, &record.json);
         document.add_revs("_conflicts", &conflicts);
         if selector.matches(&document) {
-            page.rows.push(FoundRow { place, rev: record.winner, json: record.json, conflicts });
+            let attachments = attachments(find.db, &place.id, &record)?;
+            page.rows.push(FoundRow { place, rev: record.winner, json: record.json, conflicts, attachments });
         }
     }
     Ok(Answer::Found(page))

@@ -6,7 +6,8 @@
 use std::fmt;
 
 use bytes::Bytes;
-use common::ids::{DbUid, DocId, RequestId, Seq};
+use common::attachment::BlobDigest;
+use common::ids::{DbUid, DocId, RequestId, Seq, UploadId};
 use common::rev::{Rev, RevHash};
 use common::view::Signature;
 
@@ -15,6 +16,8 @@ use common::view::Signature;
 const APPLIED: u8 = 0x01;
 const META: u8 = 0x02;
 const DROPPED: u8 = 0x03;
+// Not among the keys of its database, so that those of all databases are found without asking for each.
+const UPLOAD: u8 = 0x04;
 /// Tag of every key of a database; behind it the uid and one of the kinds below.
 const DB: u8 = 0x10;
 
@@ -25,7 +28,10 @@ const BODY: u8 = 3;
 const BY_SEQ: u8 = 4;
 const BY_PARTITION: u8 = 5;
 const LOCAL: u8 = 6;
-// 7 is kept for attachment chunks.
+const ATTACHMENTS: u8 = 7;
+/// What stands behind [`ATTACHMENTS`]: one of these.
+const BLOB: u8 = 1;
+const CHUNK: u8 = 2;
 const INDEX: u8 = 8;
 const PURGES: u8 = 9;
 /// What stands behind [`PURGES`]: nothing, or one of these.
@@ -73,6 +79,12 @@ pub enum Key {
     Indexes(DbUid),
     /// A part of an index of views, see [`super::views`].
     View(DbUid, Signature, Bytes),
+    /// An upload that no write has named yet.
+    Upload(DbUid, UploadId),
+    /// Where a blob lies, and how many stored revisions name it.
+    Blob(DbUid, BlobDigest),
+    /// A chunk of a blob or of an upload, by its number.
+    Chunk(DbUid, UploadId, u32),
 }
 
 /// Bytes that are no key of ours.
@@ -98,8 +110,13 @@ impl Key {
             Self::ByPartition(db, partition, seq) => by_partition(*db, partition, *seq),
             Self::Local(db, id) => local_bound(*db, id.as_str()).into(),
             Self::Purges(db) => in_db(*db, PURGES, 0).into(),
-            Self::Purge(db, number) => tagged(*db, PURGE_NUMBER, &number.to_be_bytes()),
-            Self::PurgeRequest(db, RequestId(request)) => tagged(*db, PURGE_REQUEST, request.as_bytes()),
+            Self::Purge(db, number) => tagged(*db, PURGES, PURGE_NUMBER, &number.to_be_bytes()),
+            Self::PurgeRequest(db, RequestId(request)) => tagged(*db, PURGES, PURGE_REQUEST, request.as_bytes()),
+            Self::Upload(db, UploadId(upload)) => [&uploads(*db).0[..], upload.as_bytes()].concat().into(),
+            Self::Blob(db, BlobDigest(digest)) => tagged(*db, ATTACHMENTS, BLOB, digest),
+            Self::Chunk(db, UploadId(upload), number) => {
+                tagged(*db, ATTACHMENTS, CHUNK, &[&upload.as_bytes()[..], &number.to_be_bytes()].concat())
+            }
             Self::Entry(db, number, rest) => [&entries(*db, *number).0[..], rest].concat().into(),
             Self::Indexes(db) => in_db(*db, INDEXES, 0).into(),
             Self::View(db, signature, rest) => [&view(*db, *signature).0[..], rest].concat().into(),
@@ -112,6 +129,10 @@ impl Key {
             (&APPLIED, []) => Ok(Self::Applied),
             (&META, name) => Ok(Self::Meta(text(name)?.into())),
             (&DROPPED, uid) => Ok(Self::Dropped(uid_of(uid)?)),
+            (&UPLOAD, rest) => {
+                let (db, upload) = rest.split_at_checked(UID).ok_or(Unknown)?;
+                Ok(Self::Upload(uid_of(db)?, upload_of(upload)?))
+            }
             (&DB, _) => Self::decode_in_db(db_of(key)?, key),
             _ => Err(Unknown),
         }
@@ -141,6 +162,15 @@ impl Key {
                 let (signature, rest) = rest.split_first_chunk().ok_or(Unknown)?;
                 Ok(Self::View(db, Signature(*signature), Bytes::copy_from_slice(rest)))
             }
+            ATTACHMENTS => match rest.split_first() {
+                Some((&BLOB, digest)) => Ok(Self::Blob(db, BlobDigest(digest.try_into().map_err(|_| Unknown)?))),
+                Some((&CHUNK, rest)) => {
+                    let (upload, number) = rest.split_at_checked(UID).ok_or(Unknown)?;
+                    let number = u32::from_be_bytes(number.try_into().map_err(|_| Unknown)?);
+                    Ok(Self::Chunk(db, upload_of(upload)?, number))
+                }
+                _ => Err(Unknown),
+            },
             PURGES => match rest.split_first() {
                 None => Ok(Self::Purges(db)),
                 Some((&PURGE_NUMBER, number)) => Ok(Self::Purge(db, u64_of(number)?)),
@@ -164,6 +194,7 @@ impl Key {
             Self::ByPartition(db, ..) => Some(*db),
             Self::Purges(db) | Self::Purge(db, _) | Self::PurgeRequest(db, _) => Some(*db),
             Self::Entry(db, ..) | Self::Indexes(db) | Self::View(db, ..) => Some(*db),
+            Self::Upload(db, _) | Self::Blob(db, _) | Self::Chunk(db, ..) => Some(*db),
         }
     }
 }
@@ -186,6 +217,9 @@ impl fmt::Display for Key {
             Self::Entry(db, number, rest) => write!(f, "entry {db} {number} {rest:?}"),
             Self::Indexes(db) => write!(f, "indexes {db}"),
             Self::View(db, signature, rest) => write!(f, "view {db} {signature} {rest:?}"),
+            Self::Upload(db, upload) => write!(f, "upload {db} {upload}"),
+            Self::Blob(db, digest) => write!(f, "blob {db} {digest}"),
+            Self::Chunk(db, upload, number) => write!(f, "chunk {db} {upload} {number}"),
         }
     }
 }
@@ -285,7 +319,19 @@ pub(crate) fn views(db: DbUid) -> Span {
     (in_db(db, VIEW, 0), in_db(db, VIEW + 1, 0))
 }
 
-/// Everything of a database but the note that it was dropped.
+/// All uploads for a database that no write has named yet.
+pub(crate) fn uploads(db: DbUid) -> Span {
+    let low = [&[UPLOAD][..], db.0.as_bytes()].concat();
+    let high = [&low[..], &[0xff; UID + 1]].concat();
+    (low, high)
+}
+
+/// All uploads for all databases that no write has named yet.
+pub(crate) fn all_uploads() -> Span {
+    (vec![UPLOAD], vec![UPLOAD + 1])
+}
+
+/// Everything of a database but the note that it was dropped, and uploads.
 pub(crate) fn whole_db(db: DbUid) -> Span {
     (in_db(db, 0, 0), in_db(db, u8::MAX, 0))
 }
@@ -313,8 +359,8 @@ fn in_db(db: DbUid, kind: u8, room: usize) -> Vec<u8> {
     key
 }
 
-fn tagged(db: DbUid, tag: u8, rest: &[u8]) -> Bytes {
-    let mut key = in_db(db, PURGES, 1 + rest.len());
+fn tagged(db: DbUid, kind: u8, tag: u8, rest: &[u8]) -> Bytes {
+    let mut key = in_db(db, kind, 1 + rest.len());
     key.push(tag);
     key.extend_from_slice(rest);
     key.into()
@@ -378,6 +424,10 @@ fn rev_of(bytes: &[u8]) -> Result<Rev, Unknown> {
 
 fn db_of(key: &[u8]) -> Result<DbUid, Unknown> {
     uid_of(key.get(TAG..TAG + UID).ok_or(Unknown)?)
+}
+
+fn upload_of(bytes: &[u8]) -> Result<UploadId, Unknown> {
+    Ok(UploadId(uuid::Uuid::from_slice(bytes).map_err(|_| Unknown)?))
 }
 
 fn uid_of(bytes: &[u8]) -> Result<DbUid, Unknown> {

@@ -17,10 +17,11 @@ pub mod record;
 pub mod snapshot;
 mod sweep;
 mod tally;
+pub mod uploads;
 pub mod views;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

@@ -2,6 +2,7 @@
 
 use std::ops::Bound;
 
+use common::attachment::Attachment;
 use common::ids::{DbUid, DocId};
 use common::query::{IdPage, Range, RangePage, RangeRow};
 use common::rev::{Rev, RevHash};
@@ -81,7 +82,7 @@ fn local_row(range: &Range, pair: Result<Pair, Error>) -> Result<Option<RangeRow
     };
     let rev = Rev { generation: 0, hash: RevHash::new(&record.counter.to_string()) };
     let json = range.bodies.then_some(record.json);
-    Ok(record.live.then_some(RangeRow { id, rev, json, conflicts: Vec::new() }))
+    Ok(record.live.then_some(RangeRow { id, rev, json, conflicts: Vec::new(), attachments: Vec::new() }))
 }
 
 fn row(range: &Range, id: DocId, record: DocRecord) -> Result<RangeRow, Error> {
@@ -91,13 +92,22 @@ fn row(range: &Range, id: DocId, record: DocRecord) -> Result<RangeRow, Error> {
     } else {
         Vec::new()
     };
-    Ok(RangeRow { id, rev: record.winner, json: range.bodies.then_some(record.json), conflicts })
+    let attachments = if range.bodies { attachments(range.db, &id, &record)? } else { Vec::new() };
+    Ok(RangeRow { id, rev: record.winner, json: range.bodies.then_some(record.json), conflicts, attachments })
 }
 
 /// About what the row takes on the wire.
 fn size(row: &RangeRow) -> usize {
     let rev = 24;
-    row.id.as_str().len() + row.json.as_ref().map_or(0, |json| json.len()) + (1 + row.conflicts.len()) * rev
+    let attachment = 128;
+    let json = row.json.as_ref().map_or(0, |json| json.len());
+    row.id.as_str().len() + json + (1 + row.conflicts.len()) * rev + row.attachments.len() * attachment
+}
+
+/// The attachments of a document's winner.
+pub(super) fn attachments(db: DbUid, id: &DocId, record: &DocRecord) -> Result<Vec<Attachment>, Error> {
+    let unreadable = |record::Unknown| damaged(&Key::Doc(db, id.clone()).encode(), "its attachments cannot be read");
+    record.attachments().map_err(unreadable)
 }
 
 /// How many documents sort before the range, seen in its direction; `None` if there are too many to count.

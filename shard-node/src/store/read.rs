@@ -4,13 +4,14 @@
 //! that meets a change half-way begins again. A database nobody wrote to is empty, not unknown: databases are made in
 //! the catalog, and a shard hears of one with its first write.
 
+use common::attachment::BlobDigest;
 use common::ids::{DbUid, DocId, Index};
 use common::query::{Answer, DocAnswer, LocalAnswer, Query, RevBody, Revs};
 use common::rev::Rev;
 use common::rev_tree::RevTree;
 
 use super::keys::Key;
-use super::record::{self, DocRecord, LocalRecord};
+use super::record::{self, BlobRecord, DocRecord, LocalRecord};
 use super::{counters, damaged, decoded, doc, find, indexes, is_dropped, range, tally};
 use crate::storage::{Error, Read};
 
@@ -22,6 +23,7 @@ pub fn read(reader: &dyn Read, query: &Query) -> Result<Answer, Error> {
         Query::OldBodies { db, .. } | Query::Indexes { db } => *db,
         Query::Find(find) => find.db,
         Query::Tally(tally) => tally.db,
+        Query::Chunk { db, .. } => *db,
     };
     let answer = answer(reader, query);
     // Asked last: what a drop and the sweep behind it did to an answer meanwhile, an error included, is of no account.
@@ -39,6 +41,7 @@ fn answer(reader: &dyn Read, query: &Query) -> Result<Answer, Error> {
         Query::Find(asked) => find::page(reader, asked)?,
         Query::Tally(asked) => Answer::Counted(tally::step(reader, asked)?),
         Query::Indexes { db } => Answer::Indexes(Box::new(indexes(reader, *db)?)),
+        Query::Chunk { db, blob, number } => Answer::Chunk(chunk(reader, *db, *blob, *number)?),
     })
 }
 
@@ -126,18 +129,38 @@ impl Bodies<'_> {
     fn body(&self, rev: &Rev) -> Result<Body, Error> {
         let record = self.record;
         if *rev == record.winner {
-            let json = record.json.clone();
-            return Ok(Body::Found(RevBody { rev: rev.clone(), deleted: record.deleted, json }));
+            let key = Key::Doc(self.db, self.id.clone());
+            return Ok(Body::Found(found(rev, record.deleted, &record.body(), &key)?));
         }
         let Some(node) = self.tree.and_then(|tree| tree.get(rev)).filter(|node| node.stored) else {
             return Ok(Body::Missing);
         };
         let key = Key::Body(self.db, self.id.clone(), rev.clone()).encode();
         Ok(match self.reader.get(&key)? {
-            Some(json) => Body::Found(RevBody { rev: rev.clone(), deleted: node.deleted, json }),
+            Some(value) => {
+                let body = record::Body::decode(&value);
+                let body = body.map_err(|record::Unknown| damaged(&key, "its record cannot be read"))?;
+                Body::Found(found(rev, node.deleted, &body, &Key::Body(self.db, self.id.clone(), rev.clone()))?)
+            }
             None => Body::Torn,
         })
     }
+}
+
+/// A revision whose body stands at `key`.
+fn found(rev: &Rev, deleted: bool, body: &record::Body, key: &Key) -> Result<RevBody, Error> {
+    let attachments = body.attachments();
+    let attachments =
+        attachments.map_err(|record::Unknown| damaged(&key.encode(), "its attachments cannot be read"))?;
+    Ok(RevBody { rev: rev.clone(), deleted, json: body.json.clone(), attachments })
+}
+
+/// A chunk of a blob; `None` if it is not there.
+fn chunk(reader: &dyn Read, db: DbUid, blob: BlobDigest, number: u32) -> Result<Option<bytes::Bytes>, Error> {
+    let key = Key::Blob(db, blob).encode();
+    let record: Option<BlobRecord> = decoded(&key, reader.get(&key)?, |value| record::decode(value))?;
+    let Some(record) = record else { return Ok(None) };
+    reader.get(&Key::Chunk(db, record.place, number).encode())
 }
 
 /// The leaves that descend from `revs`, each once; a revision not in the tree stands for itself, and will be missing.

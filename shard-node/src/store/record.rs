@@ -1,11 +1,14 @@
 //! The values behind the keys: a version byte, then postcard; a body's JSON text last and as it is, so that readers
 //! slice it off without a copy.
 //!
-//! [`Key::Body`](super::keys::Key::Body) has no record: its value is the JSON text alone, which lets the old winner's
-//! body move there as a slice of the record it stood in.
+//! [`Key::Body`](super::keys::Key::Body) has no record unless there are attachments: its value is the JSON text alone,
+//! which lets the old winner's body move there as a slice of the record it stood in.
+
+mod body;
 
 use bytes::Bytes;
-use common::ids::{DocId, Index, RequestId, Seq, Slot};
+use common::attachment::Attachment;
+use common::ids::{DocId, Index, RequestId, Seq, Slot, UploadId};
 use common::mango::kept::ShardIndexes;
 use common::query::DbCounters;
 use common::rev::Rev;
@@ -13,8 +16,12 @@ use common::rev_tree::RevTree;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use body::Body;
+
 /// Version byte of every record. A new layout takes the next number and decodes both.
 const VERSION: u8 = 1;
+/// Version byte of the record of a document whose winner has attachments.
+const ATTACHED: u8 = 2;
 
 /// A value that is no record of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +43,8 @@ pub struct DocRecord {
     pub single: bool,
     /// The winner's JSON text.
     pub json: Bytes,
+    /// The winner's attachments, encoded; empty if there are none.
+    attachments: Bytes,
     tree: Bytes,
 }
 
@@ -50,11 +59,22 @@ struct DocHead {
 }
 
 impl DocRecord {
-    /// The record of a document whose winner has the body `json`; `None` if the tree has no winner.
-    pub fn new(seq: Seq, index: Index, tree: &RevTree, json: Bytes) -> Option<Self> {
+    /// The record of a document whose winner has this body; `None` if the tree has no winner.
+    pub fn new(seq: Seq, index: Index, tree: &RevTree, body: Body) -> Option<Self> {
         let winner = tree.winner()?;
         let (deleted, single) = (winner.deleted, tree.leaves().len() == 1);
-        Some(Self { seq, index, winner: winner.rev.clone(), deleted, single, json, tree: plain(tree).into() })
+        let (Body { json, attachments }, tree) = (body, plain(tree).into());
+        Some(Self { seq, index, winner: winner.rev.clone(), deleted, single, json, attachments, tree })
+    }
+
+    /// The winner's body.
+    pub fn body(&self) -> Body {
+        Body { json: self.json.clone(), attachments: self.attachments.clone() }
+    }
+
+    /// The winner's attachments.
+    pub fn attachments(&self) -> Result<Vec<Attachment>, Unknown> {
+        body::attachments(&self.attachments)
     }
 
     /// The record's bytes.
@@ -67,9 +87,14 @@ impl DocRecord {
             single: self.single,
             tree_bytes: u32::try_from(self.tree.len()).expect("a tree of revs_limit revisions is far below 4 GiB"),
         };
-        let mut bytes = Vec::with_capacity(64 + self.tree.len() + self.json.len());
-        bytes.push(VERSION);
+        let mut bytes = Vec::with_capacity(72 + self.tree.len() + self.attachments.len() + self.json.len());
+        bytes.push(if self.attachments.is_empty() { VERSION } else { ATTACHED });
         let mut bytes = postcard::to_extend(&head, bytes).expect(WRITABLE);
+        if !self.attachments.is_empty() {
+            let attachments_bytes = u32::try_from(self.attachments.len()).expect("a list is far below 4 GiB");
+            bytes = postcard::to_extend(&attachments_bytes, bytes).expect(WRITABLE);
+            bytes.extend_from_slice(&self.attachments);
+        }
         bytes.extend_from_slice(&self.tree);
         bytes.extend_from_slice(&self.json);
         bytes.into()
@@ -77,14 +102,21 @@ impl DocRecord {
 
     /// Reads a record; body and tree stay slices of `value`.
     pub fn decode(value: &Bytes) -> Result<Self, Unknown> {
-        let (head, rest): (DocHead, Bytes) = take(value)?;
-        let tree_bytes = usize::try_from(head.tree_bytes).map_err(|_| Unknown)?;
-        if tree_bytes > rest.len() {
-            return Err(Unknown);
-        }
-        let DocHead { seq, index, winner, deleted, single, .. } = head;
-        let (tree, json) = (rest.slice(..tree_bytes), rest.slice(tree_bytes..));
-        Ok(Self { seq, index, winner, deleted, single, json, tree })
+        let (head, attachments, rest): (DocHead, Bytes, Bytes) = match value.first() {
+            Some(&ATTACHED) => {
+                let (head, rest) = behind(value, 1)?;
+                let (attachments_bytes, rest) = behind(&rest, 0)?;
+                let (attachments, rest) = split(&rest, attachments_bytes)?;
+                (head, attachments, rest)
+            }
+            _ => {
+                let (head, rest) = take(value)?;
+                (head, Bytes::new(), rest)
+            }
+        };
+        let DocHead { seq, index, winner, deleted, single, tree_bytes } = head;
+        let (tree, json) = split(&rest, tree_bytes)?;
+        Ok(Self { seq, index, winner, deleted, single, json, attachments, tree })
     }
 
     /// The revision tree.
@@ -203,6 +235,28 @@ pub struct PurgeRecord {
     pub revs: Vec<Rev>,
 }
 
+/// An upload that no write has named yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadRecord {
+    /// The log entry that brought its last chunk.
+    pub touched: Index,
+    /// Its chunks so far: those below this number.
+    pub chunks: u32,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// A blob.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobRecord {
+    /// The upload under whose name its chunks lie.
+    pub place: UploadId,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Stored revisions that name it, once for each of their attachments; never 0.
+    pub references: u64,
+}
+
 /// A record without a body.
 pub trait Record: Serialize + DeserializeOwned {
     /// Version byte it is written with.
@@ -216,17 +270,21 @@ pub trait Record: Serialize + DeserializeOwned {
 
 impl Record for SeqRow {}
 impl Record for Slots {}
-/// Version 1 had no count of purges.
+/// Version 1 had no count of purges, version 2 none of blobs.
 impl Record for DbCounters {
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
 
     fn of_older(version: u8, bytes: &[u8]) -> Result<Self, Unknown> {
-        match postcard::take_from_bytes(bytes) {
-            Ok(((seq, docs, deleted, bytes), [])) if version == 1 => Ok(Self { seq, docs, deleted, bytes, purges: 0 }),
+        let of = |(seq, docs, deleted, bytes), purges| Self { seq, docs, deleted, bytes, purges, ..Self::default() };
+        match (version, postcard::take_from_bytes(bytes), postcard::take_from_bytes(bytes)) {
+            (1, Ok((counters, [])), _) => Ok(of(counters, 0)),
+            (2, _, Ok(((counters, purges), []))) => Ok(of(counters, purges)),
             _ => Err(Unknown),
         }
     }
 }
+impl Record for UploadRecord {}
+impl Record for BlobRecord {}
 impl Record for Purges {}
 impl Record for PurgeRecord {}
 impl Record for ShardIndexes {}
@@ -262,13 +320,19 @@ fn plain<T: Serialize>(value: &T) -> Vec<u8> {
 
 /// The head of a record and what follows it.
 fn take<T: DeserializeOwned>(value: &Bytes) -> Result<(T, Bytes), Unknown> {
-    match value.split_first() {
-        Some((&VERSION, rest)) => {
-            let (head, rest) = postcard::take_from_bytes(rest).map_err(|_| Unknown)?;
-            Ok((head, value.slice(value.len() - rest.len()..)))
-        }
-        _ => Err(Unknown),
-    }
+    if value.first() == Some(&VERSION) { behind(value, 1) } else { Err(Unknown) }
+}
+
+/// What stands at `at`, and what follows it.
+fn behind<T: DeserializeOwned>(value: &Bytes, at: usize) -> Result<(T, Bytes), Unknown> {
+    let (head, rest) = postcard::take_from_bytes(&value[at..]).map_err(|_| Unknown)?;
+    Ok((head, value.slice(value.len() - rest.len()..)))
+}
+
+/// The first `len` bytes, and the rest.
+fn split(value: &Bytes, len: u32) -> Result<(Bytes, Bytes), Unknown> {
+    let len = usize::try_from(len).ok().filter(|len| *len <= value.len()).ok_or(Unknown)?;
+    Ok((value.slice(..len), value.slice(len..)))
 }
 
 #[cfg(test)]
@@ -280,16 +344,25 @@ mod tests {
         let rev = |text| Rev::parse(text).expect("valid");
         tree.extend(None, rev("1-a"), false, RequestId(uuid::Uuid::from_u128(1)));
         tree.extend(Some(&rev("1-a")), rev("2-b"), true, RequestId(uuid::Uuid::from_u128(2)));
-        DocRecord::new(Seq(3), Index(4), &tree, Bytes::from_static(b"{}")).expect("it has a winner")
+        DocRecord::new(Seq(3), Index(4), &tree, Body::plain(Bytes::from_static(b"{}"))).expect("it has a winner")
+    }
+
+    fn attached() -> DocRecord {
+        let body =
+            Body::new(Bytes::from_static(b"{}"), &[body::tests::attachment("a"), body::tests::attachment("b/c")]);
+        DocRecord { attachments: body.attachments, ..doc() }
     }
 
     #[test]
     fn a_document_comes_back_as_written_and_its_body_is_a_slice() {
-        let bytes = doc().encode();
-        let decoded = DocRecord::decode(&bytes).expect("our record");
-        assert_eq!(decoded, doc());
-        assert_eq!(decoded.tree().expect("our tree").nodes().len(), 2);
-        assert!(bytes.as_ptr_range().contains(&decoded.json.as_ptr()));
+        for (record, attachments) in [(doc(), 0), (attached(), 2)] {
+            let bytes = record.encode();
+            let decoded = DocRecord::decode(&bytes).expect("our record");
+            assert_eq!(decoded, record);
+            assert_eq!(decoded.tree().expect("our tree").nodes().len(), 2);
+            assert_eq!(decoded.attachments().expect("our attachments").len(), attachments);
+            assert!(bytes.as_ptr_range().contains(&decoded.json.as_ptr()));
+        }
     }
 
     #[test]
@@ -300,21 +373,28 @@ mod tests {
     }
 
     #[test]
-    fn counters_of_the_first_version_are_read() {
+    fn counters_of_older_versions_are_read() {
         let old = postcard::to_extend(&(Seq(7), 5u64, 2u64, 90u64), vec![1]).expect("serialises");
-        let counters = DbCounters { seq: Seq(7), docs: 5, deleted: 2, bytes: 90, purges: 0 };
+        let counters = DbCounters { seq: Seq(7), docs: 5, deleted: 2, bytes: 90, ..Default::default() };
         assert_eq!(decode(&old), Ok(counters));
+        let old = postcard::to_extend(&(Seq(7), 5u64, 2u64, 90u64, 3u64), vec![2]).expect("serialises");
+        assert_eq!(decode(&old), Ok(DbCounters { purges: 3, ..counters }));
+        let counters = DbCounters { purges: 3, blobs: 2, blob_bytes: 1 << 40, ..counters };
         assert_eq!(decode(&encode(&counters)), Ok(counters));
         assert_eq!(decode::<SeqRow>(&[0]), Err(Unknown));
     }
 
     #[test]
     fn cut_or_foreign_bytes_are_no_record() {
+        let bytes = attached().encode();
+        for end in 0..bytes.len() - 2 {
+            assert_eq!(DocRecord::decode(&bytes.slice(..end)), Err(Unknown), "cut at {end}");
+        }
         let bytes = doc().encode();
         for end in 0..bytes.len() - 2 {
             assert_eq!(DocRecord::decode(&bytes.slice(..end)), Err(Unknown), "cut at {end}");
         }
-        let newer = [&[VERSION + 1], &bytes[1..]].concat();
+        let newer = [&[ATTACHED + 1], &bytes[1..]].concat();
         assert_eq!(DocRecord::decode(&newer.into()), Err(Unknown));
         let counters = encode(&DbCounters::default());
         assert_eq!(decode::<DbCounters>(&[&counters[..], b"x"].concat()), Err(Unknown));

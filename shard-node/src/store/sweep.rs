@@ -14,11 +14,13 @@ pub fn sweep(reader: &dyn Read, limit: usize) -> Result<Batch, Error> {
     for note in scan(reader, &keys::all_dropped()) {
         let (key, _) = note?;
         let Key::Dropped(db) = key_of(&key)? else { return Err(damaged(&key, "it lies among the dropped databases")) };
-        for pair in scan(reader, &keys::whole_db(db)) {
-            if batch.changes.len() >= limit {
-                return Ok(batch);
+        for span in [keys::uploads(db), keys::whole_db(db)] {
+            for pair in scan(reader, &span) {
+                if batch.changes.len() >= limit {
+                    return Ok(batch);
+                }
+                batch.changes.push((pair?.0, None));
             }
-            batch.changes.push((pair?.0, None));
         }
     }
     Ok(batch)

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use bytes::Bytes;
-use common::command::{Address, Body, Command, Edit, EditKind, Graft, LocalEdit, Op, Outcome};
-use common::ids::{DbUid, DocId, Index, RequestId, Slot};
+use common::attachment::{Attachment, BlobDigest, Content, Encoding, Sent, Source};
+use common::command::{Address, Attached, Bearer, Body, Command, Edit, EditKind, Graft, LocalEdit, Op, Outcome};
+use common::ids::{DbUid, DocId, Index, RequestId, Slot, UploadId};
 use common::rev::Rev;
 
 use super::apply::{Apply, Folded};
@@ -90,6 +91,38 @@ pub(crate) fn edit(doc: Address, parent: Option<Rev>, kind: EditKind, json: &str
 
 pub(crate) fn graft(doc: Address, path: Vec<Rev>, deleted: bool, json: &str, revs_limit: u32) -> Op {
     Op::Graft(Graft { doc, path, deleted, body: body(json), revs_limit })
+}
+
+/// Bytes as an attachment has them; what names them is no SHA-256, but as good as one here.
+pub(crate) fn content(bytes: &[u8]) -> Content {
+    let mut blob = [bytes.len() as u8; 32];
+    for (at, byte) in bytes.iter().enumerate() {
+        blob[at % 32] = byte.wrapping_add(blob[at % 32].wrapping_mul(31));
+    }
+    let (md5, length) = (*blob.first_chunk().expect("longer"), bytes.len() as u64);
+    Content { blob: BlobDigest(blob), md5, stored_bytes: length, length, encoding: Encoding::Identity }
+}
+
+/// A new attachment with these bytes.
+pub(crate) fn new_attachment(name: &str, revpos: u64, bytes: &[u8], upload: Option<UploadId>) -> Sent {
+    let (name, content_type) = (name.into(), "text/plain".into());
+    let attachment = Attachment { name, content_type, revpos, content: content(bytes) };
+    let carried = || Source::Carried(Bytes::copy_from_slice(bytes));
+    Sent::New { attachment, source: upload.map_or_else(carried, Source::Uploaded) }
+}
+
+/// The op, with attachments.
+pub(crate) fn attached(op: Op, attachments: Vec<Sent>) -> Op {
+    let write = match op {
+        Op::Edit(edit) => Bearer::Edit(edit),
+        Op::Graft(graft) => Bearer::Graft(graft),
+        other => panic!("{other:?} bears no attachments"),
+    };
+    Op::Attached(Box::new(Attached { write, attachments }))
+}
+
+pub(crate) fn upload(n: u128) -> UploadId {
+    UploadId(uuid::Uuid::from_u128(n))
 }
 
 pub(crate) fn local(doc: Address, parent: Option<u64>, json: Option<&str>) -> Op {

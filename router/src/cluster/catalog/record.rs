@@ -194,7 +194,8 @@ mod tests {
         let told = |record: &DbRecord, deleted| {
             let json = Some(serde_json::to_vec(record).expect("serialises").into());
             let id = DocId::parse("$_replicator").expect("valid");
-            let change = Change { seq: Default::default(), id, leaves: Vec::new(), deleted, json, matching: None };
+            let (seq, leaves, attachments) = Default::default();
+            let change = Change { seq, id, leaves, deleted, json, attachments, matching: None };
             news(&change).expect("readable").map(|(name, news)| (name.to_string(), news))
         };
         let wanted = |news| Some(("_replicator".to_owned(), news));

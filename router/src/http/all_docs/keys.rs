@@ -9,7 +9,8 @@ use common::rev::{Rev, RevHash};
 use futures::StreamExt;
 use serde_json::value::RawValue;
 
-use super::{CHUNK_BYTES, Kind, Options, Text, designs, head, write_row};
+use super::{CHUNK_BYTES, Kind, Options, Origin, Text, designs, head, write_row};
+use crate::http::attachments::splice::Spliced;
 use crate::http::render;
 use crate::ops::get::{READS_AT_ONCE, Wanted};
 use crate::ops::{self, Ops};
@@ -33,10 +34,11 @@ pub(super) async fn list(
     let update_seq = options.update_seq.then(|| info.update_seq.to_string());
     let head = head(total, None, update_seq.as_deref());
     let (ops, db) = (ops.clone(), Arc::clone(&info.db));
-    let shown = Shown { include_docs: options.include_docs, conflicts: options.conflicts };
+    let shown = Shown { options: options.clone() };
+    let from = Origin { ops: ops.clone(), db: Arc::clone(&db), consistency };
     let rows = futures::stream::iter(keys)
         .map(move |key| {
-            let (ops, db) = (ops.clone(), Arc::clone(&db));
+            let (ops, db, shown) = (ops.clone(), Arc::clone(&db), shown.clone());
             async move {
                 let Some(id) = id_of(&key) else { return Ok(shown.row(&key, None, None)) };
                 if id.is_local() {
@@ -49,14 +51,14 @@ pub(super) async fn list(
         })
         .buffered(READS_AT_ONCE)
         .ready_chunks(READS_AT_ONCE);
-    let text = rows.scan((false, false), |(any, failed), rows: Vec<Result<Vec<u8>, ops::Error>>| {
-        let mut out = Vec::with_capacity(CHUNK_BYTES);
+    let text = rows.scan((false, false), |(any, failed), rows: Vec<Result<Spliced, ops::Error>>| {
+        let mut out = Spliced::from(Vec::with_capacity(CHUNK_BYTES));
         let mut error = None;
         for row in rows {
             match row {
                 Ok(row) => {
-                    out.extend_from_slice(if *any { b",\r\n" } else { b"\r\n" });
-                    out.extend_from_slice(&row);
+                    out.text.extend_from_slice(if *any { b",\r\n" } else { b"\r\n" });
+                    out.append(row);
                     *any = true;
                 }
                 Err(why) => error = Some(why),
@@ -64,8 +66,13 @@ pub(super) async fn list(
         }
         // Nothing may follow an error: the connection is cut there, so that the answer does not look whole.
         let over = std::mem::replace(failed, error.is_some());
-        futures::future::ready((!over).then(|| error.map_or_else(|| Ok(Bytes::from(out)), Err)))
+        futures::future::ready((!over).then(|| error.map_or_else(|| Ok(out), Err)))
     });
+    let text = text.map(move |text: Result<Spliced, ops::Error>| match text {
+        Ok(text) => from.pieces(text),
+        Err(error) => futures::stream::once(futures::future::ready(Err(error))).boxed(),
+    });
+    let text = text.flatten();
     let head = futures::stream::once(futures::future::ready(Ok(Bytes::from(head))));
     let tail = futures::stream::once(futures::future::ready(Ok(Bytes::from_static(b"\r\n]}"))));
     // The rows are read while they are sent, so this is the age of what was read first: the counters.
@@ -87,60 +94,63 @@ fn id_of(key: &RawValue) -> Option<DocId> {
     DocId::parse(&serde_json::from_str::<String>(key.get()).ok()?).ok()
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Shown {
-    include_docs: bool,
-    conflicts: bool,
+    options: Options,
 }
 
 impl Shown {
     /// The winner with its body, or the tree alone.
-    fn wanted(self) -> Wanted {
-        match self.include_docs {
-            true => Wanted { revs: Revs::Winner, tree: self.conflicts },
+    fn wanted(&self) -> Wanted {
+        match self.options.include_docs {
+            true => Wanted { revs: Revs::Winner, tree: self.options.conflicts },
             false => Wanted { revs: Revs::List { revs: Vec::new(), latest: false }, tree: true },
         }
     }
 
-    fn row(self, key: &RawValue, id: Option<&DocId>, doc: Option<&DocAnswer>) -> Vec<u8> {
-        let mut out = Vec::with_capacity(128);
+    fn row(&self, key: &RawValue, id: Option<&DocId>, doc: Option<&DocAnswer>) -> Spliced {
+        let mut row = Spliced::from(Vec::with_capacity(128));
+        let out = &mut row.text;
         let found = id.zip(doc).and_then(|(id, doc)| Some((id, doc, winner(doc)?)));
         let Some((id, doc, rev)) = found else {
             out.extend_from_slice(b"{\"key\":");
             out.extend_from_slice(key.get().as_bytes());
             out.extend_from_slice(b",\"error\":\"not_found\"}");
-            return out;
+            return row;
         };
         out.extend_from_slice(b"{\"id\":");
-        render::string(&mut out, id.as_str());
+        render::string(out, id.as_str());
         out.extend_from_slice(b",\"key\":");
-        render::string(&mut out, id.as_str());
+        render::string(out, id.as_str());
         out.extend_from_slice(b",\"value\":{\"rev\":");
-        render::rev(&mut out, &rev);
+        render::rev(out, &rev);
         out.extend_from_slice(if doc.deleted { b",\"deleted\":true}" } else { b"}" });
-        if self.include_docs {
+        if self.options.include_docs {
             out.extend_from_slice(b",\"doc\":");
-            self.doc(&mut out, id, doc);
+            self.doc(&mut row, id, doc);
         }
-        out.push(b'}');
-        out
+        row.text.push(b'}');
+        row
     }
 
-    fn local_row(self, id: &DocId, doc: &LocalAnswer) -> Vec<u8> {
+    fn local_row(&self, id: &DocId, doc: &LocalAnswer) -> Spliced {
         let rev = Rev { generation: 0, hash: RevHash::new(&doc.counter.to_string()) };
-        let json = self.include_docs.then(|| doc.json.clone());
-        let mut out = Vec::with_capacity(128);
-        write_row(&mut out, &RangeRow { id: id.clone(), rev, json, conflicts: Vec::new() }, self.include_docs, false);
+        let json = self.options.include_docs.then(|| doc.json.clone());
+        let mut out = Spliced::from(Vec::with_capacity(128));
+        let row = RangeRow { id: id.clone(), rev, json, conflicts: Vec::new(), attachments: Vec::new() };
+        write_row(&mut out, &row, &self.options);
         out
     }
 
-    fn doc(self, out: &mut Vec<u8>, id: &DocId, doc: &DocAnswer) {
-        let shown = crate::http::doc::Shown { conflicts: self.conflicts, ..Default::default() };
+    fn doc(&self, out: &mut Spliced, id: &DocId, doc: &DocAnswer) {
+        let Options { conflicts, attachments, .. } = self.options;
+        let (data, encoding) = (attachments.data, attachments.encoding);
+        let shown = crate::http::doc::Shown { conflicts, data, encoding, ..Default::default() };
         match doc.found.first() {
             Some(found) if !doc.deleted => {
-                shown.render(out, id.as_str(), doc, found);
+                shown.render(out, id, doc, found);
             }
-            _ => out.extend_from_slice(b"null"),
+            _ => out.text.extend_from_slice(b"null"),
         }
     }
 }
@@ -161,7 +171,12 @@ mod tests {
     fn a_key_gets_a_row_whatever_became_of_its_document() {
         let rev = Rev::parse("2-b").expect("valid");
         let doc = |deleted| DocAnswer {
-            found: vec![RevBody { rev: rev.clone(), deleted, json: Bytes::from_static(b"{\"n\":1}") }],
+            found: vec![RevBody {
+                rev: rev.clone(),
+                deleted,
+                json: Bytes::from_static(b"{\"n\":1}"),
+                attachments: Vec::new(),
+            }],
             missing: vec![],
             seq: Seq(1),
             deleted,
@@ -169,8 +184,8 @@ mod tests {
         };
         let row = |key: &str, doc: Option<&DocAnswer>| {
             let key = RawValue::from_string(key.to_owned()).expect("JSON");
-            let shown = Shown { include_docs: true, conflicts: false };
-            String::from_utf8(shown.row(&key, id_of(&key).as_ref(), doc)).expect("text")
+            let shown = Shown { options: super::super::options_of("include_docs=true").expect("valid") };
+            String::from_utf8(shown.row(&key, id_of(&key).as_ref(), doc).text).expect("text")
         };
         assert_eq!(row("\"none\"", None), r#"{"key":"none","error":"not_found"}"#);
         assert_eq!(row("[1]", None), r#"{"key":[1],"error":"not_found"}"#);

@@ -5,6 +5,8 @@ mod keys;
 mod options;
 mod queries;
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use bytes::Bytes;
 use common::document;
@@ -13,12 +15,14 @@ use common::partition::Partition;
 use common::query::{Consistency, RangeRow};
 use futures::StreamExt;
 use futures::future::ready;
-use futures::stream::{BoxStream, once};
+use futures::stream::once;
 use http::Method;
 
+use super::attachments::splice::{Pieces, Spliced};
 use super::call::Call;
 use super::read::tell_lag;
 use super::{Answer, render};
+use crate::cluster::catalog::DbEntry;
 use crate::ops::all_docs::{Listed, Listing};
 use crate::ops::{self, Ops};
 use options::{Asked, Options};
@@ -41,7 +45,7 @@ pub(super) enum Kind {
 /// A listing as text, piece by piece: an object without a line feed behind it. An error on the way cuts the
 /// connection: it must not look like the end.
 struct Text {
-    pieces: BoxStream<'static, Result<Bytes, ops::Error>>,
+    pieces: Pieces,
     lag_ms: u64,
 }
 
@@ -89,7 +93,8 @@ async fn text(
     match options.asked.clone() {
         Asked::Range(listing) => {
             let (listed, total) = begin(ops, db, kind, listing, consistency).await?;
-            Ok(sent(options, listed, total))
+            let from = Origin { ops: ops.clone(), db: ops.db_for(db, consistency).await?, consistency };
+            Ok(sent(options, listed, total, from))
         }
         Asked::Keys(keys) => keys::list(ops, db, kind, &options, keys, consistency).await,
     }
@@ -135,8 +140,26 @@ async fn designs(ops: &Ops, db: &DbName, consistency: Consistency) -> Result<u64
     Ok(total)
 }
 
+/// Where what a listing shows comes from.
+#[derive(Clone)]
+struct Origin {
+    ops: Ops,
+    db: Arc<DbEntry>,
+    consistency: Consistency,
+}
+
+impl Origin {
+    /// Text with the bytes that belong into it.
+    fn pieces(&self, text: Spliced) -> Pieces {
+        if text.is_text() {
+            return futures::stream::once(ready(Ok(Bytes::from(text.text)))).boxed();
+        }
+        text.pieces(&self.ops, &self.db, self.consistency)
+    }
+}
+
 /// The listing's text, row by row.
-fn sent(options: Options, listed: Listed, total: Option<u64>) -> Text {
+fn sent(options: Options, listed: Listed, total: Option<u64>, from: Origin) -> Text {
     let lag_ms = listed.lag_ms;
     let update_seq = options.update_seq.then(|| listed.update_seq.to_string());
     let head = head(total, listed.offset, update_seq.as_deref());
@@ -151,7 +174,11 @@ fn sent(options: Options, listed: Listed, total: Option<u64>) -> Text {
             }
         }
     });
-    Text { pieces: pieces.boxed(), lag_ms }
+    let pieces = pieces.map(move |text: Result<Spliced, ops::Error>| match text {
+        Ok(text) => from.pieces(text),
+        Err(error) => futures::stream::once(ready(Err(error))).boxed(),
+    });
+    Text { pieces: pieces.flatten().boxed(), lag_ms }
 }
 
 struct Sending {
@@ -163,29 +190,29 @@ struct Sending {
 
 impl Sending {
     /// The next piece of text, and whether more follows.
-    async fn chunk(&mut self) -> Result<(Bytes, bool), ops::Error> {
+    async fn chunk(&mut self) -> Result<(Spliced, bool), ops::Error> {
         let first = self.head.take();
         let mut separator = if first.is_some() { "" } else { "," };
-        let mut out = first.unwrap_or_default();
-        out.reserve(CHUNK_BYTES);
-        while out.len() < CHUNK_BYTES {
+        let mut out = Spliced::from(first.unwrap_or_default());
+        out.text.reserve(CHUNK_BYTES);
+        while out.text.len() < CHUNK_BYTES {
             // What is at hand goes out before the shards are asked for more, once it is worth it.
-            if out.len() > CHUNK_BYTES / 8 && !self.listed.is_ready() {
+            if out.text.len() > CHUNK_BYTES / 8 && !self.listed.is_ready() {
                 break;
             }
             let Some(row) = self.listed.next().await? else {
                 if separator.is_empty() {
-                    out.extend_from_slice(b"\r\n");
+                    out.text.extend_from_slice(b"\r\n");
                 }
-                out.extend_from_slice(b"\r\n]}");
-                return Ok((out.into(), false));
+                out.text.extend_from_slice(b"\r\n]}");
+                return Ok((out, false));
             };
-            out.extend_from_slice(separator.as_bytes());
+            out.text.extend_from_slice(separator.as_bytes());
             separator = ",";
-            out.extend_from_slice(b"\r\n");
-            write_row(&mut out, &row, self.options.include_docs, self.options.conflicts);
+            out.text.extend_from_slice(b"\r\n");
+            write_row(&mut out, &row, &self.options);
         }
-        Ok((out.into(), true))
+        Ok((out, true))
     }
 }
 
@@ -201,8 +228,9 @@ fn head(total: Option<u64>, offset: Option<u64>, update_seq: Option<&str>) -> Ve
 }
 
 /// `{"id":…,"key":…,"value":{"rev":…},"doc":…}`
-fn write_row(out: &mut Vec<u8>, row: &RangeRow, include_docs: bool, conflicts: bool) {
+fn write_row(all: &mut Spliced, row: &RangeRow, options: &Options) {
     let id = row.id.as_str();
+    let out = &mut all.text;
     out.extend_from_slice(b"{\"id\":");
     render::string(out, id);
     out.extend_from_slice(b",\"key\":");
@@ -210,10 +238,10 @@ fn write_row(out: &mut Vec<u8>, row: &RangeRow, include_docs: bool, conflicts: b
     out.extend_from_slice(b",\"value\":{\"rev\":");
     render::rev(out, &row.rev);
     out.push(b'}');
-    if include_docs {
+    if options.include_docs {
         out.extend_from_slice(b",\"doc\":");
         match &row.json {
-            Some(json) if conflicts && !row.conflicts.is_empty() => {
+            Some(json) if options.conflicts && !row.conflicts.is_empty() => {
                 let mut conflicts = Vec::new();
                 render::revs(&mut conflicts, &row.conflicts);
                 let conflicts = String::from_utf8_lossy(&conflicts);
@@ -222,8 +250,9 @@ fn write_row(out: &mut Vec<u8>, row: &RangeRow, include_docs: bool, conflicts: b
             Some(json) => document::render(out, id, &row.rev, false, &[], json),
             None => out.extend_from_slice(b"null"),
         }
+        options.attachments.add(all, &row.id, &row.attachments);
     }
-    out.push(b'}');
+    all.text.push(b'}');
 }
 
 /// The options of the query alone, for the other file's tests.

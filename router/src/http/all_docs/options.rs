@@ -3,6 +3,7 @@
 use common::partition::Partition;
 use serde_json::value::RawValue;
 
+use crate::http::attachments::shown::Shown as Attachments;
 use crate::http::error::Error;
 use crate::http::params::Params;
 use crate::ops::all_docs::Listing;
@@ -16,6 +17,8 @@ pub(super) struct Options {
     pub(super) include_docs: bool,
     /// Whether to show their conflicts.
     pub(super) conflicts: bool,
+    /// How to show their attachments.
+    pub(super) attachments: Attachments,
     /// Whether to show where the feed ends.
     pub(super) update_seq: bool,
 }
@@ -43,11 +46,12 @@ impl Options {
         let include_docs = params.flag("include_docs", false)?;
         let conflicts = params.flag("conflicts", false)?;
         let update_seq = params.flag("update_seq", false)?;
+        let attachments = Attachments::of(params)?;
         let asked = match keys(params)? {
             Some(keys) => Asked::Keys(keys),
             None => Asked::Range(listing(params, include_docs, conflicts)?),
         };
-        Ok(Self { asked, include_docs, conflicts, update_seq })
+        Ok(Self { asked, include_docs, conflicts, attachments, update_seq })
     }
 }
 

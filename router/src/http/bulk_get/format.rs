@@ -1,8 +1,12 @@
 //! The two shapes of an answer: rows in JSON, and parts of a multipart body.
 
-use axum::body::Body;
-use http::{HeaderValue, Response, StatusCode};
+use common::ids::DocId;
+use common::query::RevBody;
+use http::HeaderValue;
 
+use crate::http::attachments::related::Related;
+use crate::http::attachments::shown::Shown as Attachments;
+use crate::http::attachments::splice::Spliced;
 use crate::http::call::Call;
 use crate::http::render;
 
@@ -15,6 +19,8 @@ pub(super) enum Format {
         /// `mixed` or `related`.
         kind: &'static str,
         boundary: String,
+        /// Of the parts that one document with attachments is made of.
+        inner: Related,
     },
 }
 
@@ -25,58 +31,103 @@ impl Format {
         match kind {
             Some(kind) if !call.accepts("application", "json") => {
                 // CouchDB's begin with two dashes as well.
-                Format::Multipart { kind, boundary: format!("--{:032x}", rand::random::<u128>()) }
+                let boundary = || format!("--{}", render::boundary());
+                Format::Multipart { kind, boundary: boundary(), inner: Related::new(boundary()) }
             }
             _ => Format::Json,
         }
     }
 
-    /// One revision, or why there is none: the `at`th of its document.
-    pub(super) fn revision(&self, out: &mut Vec<u8>, at: usize, good: bool, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn is_multipart(&self) -> bool {
+        matches!(self, Self::Multipart { .. })
+    }
+
+    /// One revision, whose text this is: the `at`th of its document.
+    pub(super) fn revision(
+        &self,
+        out: &mut Spliced,
+        at: usize,
+        text: Spliced,
+        id: &DocId,
+        found: &RevBody,
+        attachments: Attachments,
+    ) {
         match self {
             Format::Json => {
-                out.extend_from_slice(if at == 0 { b"" } else { b"," });
-                out.extend_from_slice(if good { b"{\"ok\":" } else { b"{\"error\":" });
-                write(out);
-                out.push(b'}');
+                out.text.extend_from_slice(if at == 0 { b"{\"ok\":" } else { b",{\"ok\":" });
+                out.append(text);
+                out.text.push(b'}');
             }
-            Format::Multipart { boundary, .. } => {
-                let error = if good { "" } else { "; error=\"true\"" };
-                let head = format!("\r\n--{boundary}\r\nContent-Type: application/json{error}\r\n\r\n");
-                out.extend_from_slice(head.as_bytes());
-                write(out);
+            Format::Multipart { boundary, inner, .. } => {
+                let (text, kind) = inner.write(text, id, &found.attachments, attachments);
+                out.text.extend_from_slice(format!("\r\n--{boundary}").as_bytes());
+                match kind {
+                    None => out.text.extend_from_slice(b"\r\nContent-Type: application/json\r\n\r\n"),
+                    Some(kind) => out.text.extend_from_slice(&related_head(id, found, &kind)),
+                }
+                out.append(text);
             }
         }
     }
 
-    /// All documents asked for: `write` adds the revisions of one behind its `id`.
+    /// Why there is no revision: in the place of the `at`th of its document.
+    pub(super) fn error(&self, out: &mut Spliced, at: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        match self {
+            Format::Json => {
+                out.text.extend_from_slice(if at == 0 { b"{\"error\":" } else { b",{\"error\":" });
+                write(&mut out.text);
+                out.text.push(b'}');
+            }
+            Format::Multipart { boundary, .. } => {
+                let head = format!("\r\n--{boundary}\r\nContent-Type: application/json; error=\"true\"\r\n\r\n");
+                out.text.extend_from_slice(head.as_bytes());
+                write(&mut out.text);
+            }
+        }
+    }
+
+    /// All documents asked for: `write` adds the revisions of one behind its `id`. And of what type that is.
     pub(super) fn answer<T>(
         &self,
         asked: &[T],
         id: impl Fn(&T) -> String,
-        mut write: impl FnMut(&mut Vec<u8>, &T),
-    ) -> Response<Body> {
-        let mut out = Vec::new();
+        mut write: impl FnMut(&mut Spliced, &T),
+    ) -> (HeaderValue, Spliced) {
+        let mut out = Spliced::default();
         match self {
             Format::Json => {
-                out.extend_from_slice(b"{\"results\":");
-                render::array(&mut out, asked, |out, asked| {
-                    out.extend_from_slice(format!("{{\"id\":{},\"docs\":[", id(asked)).as_bytes());
-                    write(out, asked);
-                    out.extend_from_slice(b"]}");
-                });
-                out.push(b'}');
-                render::json(StatusCode::OK, out)
+                out.text.extend_from_slice(b"{\"results\":[");
+                for (at, asked) in asked.iter().enumerate() {
+                    let separator = if at == 0 { "" } else { "," };
+                    out.text.extend_from_slice(format!("{separator}{{\"id\":{},\"docs\":[", id(asked)).as_bytes());
+                    write(&mut out, asked);
+                    out.text.extend_from_slice(b"]}");
+                }
+                out.text.extend_from_slice(b"]}\n");
+                (render::JSON, out)
             }
-            Format::Multipart { kind, boundary } => {
+            Format::Multipart { kind, boundary, .. } => {
                 asked.iter().for_each(|asked| write(&mut out, asked));
                 if !asked.is_empty() {
-                    out.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+                    out.text.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
                 }
                 let kind = format!("multipart/{kind}; boundary=\"{boundary}\"");
-                let kind = HeaderValue::try_from(kind).expect("hexadecimal digits can stand in a header");
-                render::typed(StatusCode::OK, kind, out.into())
+                (HeaderValue::try_from(kind).expect("hexadecimal digits can stand in a header"), out)
             }
         }
     }
+}
+
+/// What stands in front of a document with attachments. An id that would end the line is left out.
+fn related_head(id: &DocId, found: &RevBody, kind: &HeaderValue) -> Vec<u8> {
+    let mut head = Vec::new();
+    for (name, text) in [("X-Doc-Id", id.as_str()), ("X-Rev-Id", &found.rev.to_string())] {
+        if !text.chars().any(char::is_control) {
+            head.extend_from_slice(format!("\r\n{name}: {text}").as_bytes());
+        }
+    }
+    head.extend_from_slice(b"\r\nContent-Type: ");
+    head.extend_from_slice(kind.as_bytes());
+    head.extend_from_slice(b"\r\n\r\n");
+    head
 }

@@ -10,6 +10,7 @@ mod sending;
 use axum::body::Body;
 use common::ids::DbName;
 use common::partition::Partition;
+use futures::TryStreamExt;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use super::call::Call;
@@ -49,7 +50,7 @@ pub(super) async fn feed(call: &Call, name: DbName, partition: Option<Partition>
         request::within_any(id.clone(), async move {
             let Some(mut sending) = state else { return Ok(None) };
             match sending.chunk().await {
-                Ok((chunk, more)) => Ok(Some((chunk, more.then_some(sending)))),
+                Ok((chunk, more)) => Ok(Some((sending.pieces(chunk), more.then_some(sending)))),
                 Err(error) => {
                     tracing::debug!(%error, "a feed was cut");
                     Err(error)
@@ -57,7 +58,7 @@ pub(super) async fn feed(call: &Call, name: DbName, partition: Option<Partition>
             }
         })
     });
-    let body = Body::from_stream(chunks);
+    let body = Body::from_stream(chunks.try_flatten());
     Ok(match kind {
         Kind::EventSource => {
             let mut response = render::typed(StatusCode::OK, HeaderValue::from_static("text/event-stream"), body);

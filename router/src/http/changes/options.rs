@@ -7,6 +7,7 @@ use common::rev::Rev;
 
 use super::filter::Filter;
 use crate::feed::Since;
+use crate::http::attachments::shown::Shown as Attachments;
 use crate::http::error::Error;
 use crate::http::params::Params;
 
@@ -39,6 +40,8 @@ pub(super) struct Options {
     pub(super) descending: bool,
     pub(super) include_docs: bool,
     pub(super) conflicts: bool,
+    /// How to show the attachments of documents.
+    pub(super) attachments: Attachments,
     /// Whether to show all leaves of a document (`style=all_docs`).
     pub(super) all_leaves: bool,
     /// How long to wait for a change.
@@ -71,6 +74,7 @@ impl Options {
             descending: params.flag("descending", false)?,
             include_docs: params.flag("include_docs", false)?,
             conflicts: params.flag("conflicts", false)?,
+            attachments: Attachments::of(params)?,
             all_leaves: params.get("style") == Some("all_docs"),
             timeout,
             heartbeat,

@@ -8,6 +8,7 @@ use common::rev::Rev;
 use super::filter::Filter;
 use super::options::{Kind, Options};
 use crate::feed::Token;
+use crate::http::attachments::splice::Spliced;
 use crate::http::render;
 
 /// What stands before the first row.
@@ -39,14 +40,16 @@ pub(super) fn tail(out: &mut Vec<u8>, kind: Kind, last: &Token, pending: u64) {
 }
 
 /// Writes the row number `at` (from 0). `conflicts`: the losing leaves to show in the document.
-pub(super) fn row(out: &mut Vec<u8>, options: &Options, at: u64, token: &Token, change: &Change, conflicts: &[Rev]) {
+pub(super) fn row(all: &mut Spliced, options: &Options, at: u64, token: &Token, change: &Change, conflicts: &[Rev]) {
+    let out = &mut all.text;
     match options.kind {
         Kind::Normal | Kind::LongPoll if at > 0 => out.extend_from_slice(b",\n"),
         Kind::EventSource => out.extend_from_slice(b"data: "),
         _ => {}
     }
     let seq = token.to_string();
-    object(out, options, at, &seq, change, conflicts);
+    object(all, options, at, &seq, change, conflicts);
+    let out = &mut all.text;
     match options.kind {
         Kind::Normal | Kind::LongPoll => {}
         Kind::Continuous => out.push(b'\n'),
@@ -58,7 +61,8 @@ pub(super) fn row(out: &mut Vec<u8>, options: &Options, at: u64, token: &Token, 
     }
 }
 
-fn object(out: &mut Vec<u8>, options: &Options, at: u64, seq: &str, change: &Change, conflicts: &[Rev]) {
+fn object(all: &mut Spliced, options: &Options, at: u64, seq: &str, change: &Change, conflicts: &[Rev]) {
+    let out = &mut all.text;
     out.extend_from_slice(b"{\"seq\":");
     // CouchDB spares itself the work of most seqs; the second row is the first to have one.
     let shown = (at + options.seq_interval - 1).is_multiple_of(options.seq_interval);
@@ -80,12 +84,13 @@ fn object(out: &mut Vec<u8>, options: &Options, at: u64, seq: &str, change: &Cha
     }
     if options.include_docs {
         out.extend_from_slice(b",\"doc\":");
-        doc(out, options, change, conflicts);
+        doc(all, options, change, conflicts);
     }
-    out.push(b'}');
+    all.text.push(b'}');
 }
 
-fn doc(out: &mut Vec<u8>, options: &Options, change: &Change, conflicts: &[Rev]) {
+fn doc(all: &mut Spliced, options: &Options, change: &Change, conflicts: &[Rev]) {
+    let out = &mut all.text;
     let (Some(rev), Some(json)) = (change.leaves.first(), &change.json) else {
         out.extend_from_slice(b"null");
         return;
@@ -104,12 +109,13 @@ fn doc(out: &mut Vec<u8>, options: &Options, change: &Change, conflicts: &[Rev])
     }
     if conflicts.is_empty() {
         document::render(out, change.id.as_str(), rev, change.deleted, &[], json);
-        return;
+    } else {
+        let mut list = Vec::new();
+        render::revs(&mut list, conflicts);
+        let list = String::from_utf8_lossy(&list);
+        document::render(out, change.id.as_str(), rev, change.deleted, &[("_conflicts", &list)], json);
     }
-    let mut list = Vec::new();
-    render::revs(&mut list, conflicts);
-    let list = String::from_utf8_lossy(&list);
-    document::render(out, change.id.as_str(), rev, change.deleted, &[("_conflicts", &list)], json);
+    options.attachments.add(all, &change.id, &change.attachments);
 }
 
 #[cfg(test)]
@@ -129,12 +135,12 @@ mod tests {
             map_version: 1,
             seqs: vec![(ShardId(0), Seq(seq))],
         };
-        let mut out = head(options.kind).to_vec();
+        let mut out = Spliced::from(head(options.kind).to_vec());
         for (at, change) in changes.iter().enumerate() {
             row(&mut out, &options, at as u64, &token(change.seq.0), change, &[]);
         }
-        tail(&mut out, options.kind, &token(9), 3);
-        let text = String::from_utf8(out).expect("text");
+        tail(&mut out.text, options.kind, &token(9), 3);
+        let text = String::from_utf8(out.text).expect("text");
         // Tokens are somebody else's business.
         let seqs = changes.iter().map(|change| change.seq.0).chain([9]);
         seqs.fold(text, |text, seq| text.replace(&token(seq).to_string(), &format!("{seq}-x")))
@@ -147,6 +153,7 @@ mod tests {
             leaves: leaves.iter().map(|leaf| Rev::parse(leaf).expect("valid")).collect(),
             deleted,
             json: Some(Bytes::from_static(b"{\"n\":1}")),
+            attachments: Vec::new(),
             matching: None,
         }
     }

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use common::change::Change;
 use common::ids::DbName;
 use common::partition::Partition;
@@ -19,6 +18,7 @@ use super::options::{Kind, Options};
 use super::row;
 use crate::cluster::catalog::DbEntry;
 use crate::feed::{self, FeedPage, Since, Token};
+use crate::http::attachments::splice::{Pieces, Spliced};
 use crate::ops::get::Wanted;
 use crate::ops::{Error, Ops};
 
@@ -94,11 +94,11 @@ impl Sending {
     }
 
     /// The next piece of text, and whether more follows.
-    pub(super) async fn chunk(&mut self) -> Result<(Bytes, bool), Error> {
+    pub(super) async fn chunk(&mut self) -> Result<(Spliced, bool), Error> {
         let (mut text, more) = self.piece().await?;
         // A filter may pass over many changes in silence.
         if text.is_empty() && more && self.options.heartbeat.is_some_and(|pace| self.spoke.elapsed() >= pace) {
-            text = Bytes::from_static(row::heartbeat(self.options.kind));
+            text = Spliced::from(row::heartbeat(self.options.kind).to_vec());
         }
         if !text.is_empty() {
             self.spoke = Instant::now();
@@ -106,11 +106,16 @@ impl Sending {
         Ok((text, more))
     }
 
-    async fn piece(&mut self) -> Result<(Bytes, bool), Error> {
-        let mut out = Vec::new();
+    /// Text with the bytes that belong into it.
+    pub(super) fn pieces(&self, text: Spliced) -> Pieces {
+        text.pieces(&self.ops, &self.db, Consistency::Linearizable)
+    }
+
+    async fn piece(&mut self) -> Result<(Spliced, bool), Error> {
+        let mut out = Spliced::default();
         let Some(page) = self.page.take() else { return self.wait().await };
         if !std::mem::replace(&mut self.begun, true) {
-            out.extend_from_slice(row::head(self.options.kind));
+            out.text.extend_from_slice(row::head(self.options.kind));
         }
         let (more, resume, busy) = (page.more, page.resume.clone(), page.busy);
         if page.dropped {
@@ -122,14 +127,14 @@ impl Sending {
         }
         if more {
             self.page = Some(self.next_page(resume, busy).await?);
-            return Ok((out.into(), true));
+            return Ok((out, true));
         }
         match self.options.kind {
             Kind::Normal => Ok(self.end(out)),
             Kind::LongPoll if self.sent > 0 => Ok(self.end(out)),
             _ if self.options.descending => Ok(self.end(out)),
             _ if out.is_empty() => self.wait().await,
-            _ => Ok((out.into(), true)),
+            _ => Ok((out, true)),
         }
     }
 
@@ -141,10 +146,10 @@ impl Sending {
     }
 
     /// Waits for the next change, or for the time of the next sign of life, or for the end of patience.
-    async fn wait(&mut self) -> Result<(Bytes, bool), Error> {
+    async fn wait(&mut self) -> Result<(Spliced, bool), Error> {
         let left = self.options.timeout.saturating_sub(self.idle_since.elapsed());
         if left.is_zero() {
-            return Ok(self.end(Vec::new()));
+            return Ok(self.end(Spliced::default()));
         }
         let silence = self.options.heartbeat.map(|pace| pace.saturating_sub(self.spoke.elapsed()));
         // As long as it takes for a sign of life to be due, whatever the clocks make of the last millisecond.
@@ -155,15 +160,15 @@ impl Sending {
         let page = feed::wait(&self.ops.cluster, self.db.uid, &since, &options, patience).await?;
         if page.dropped {
             self.ops.catalog.forget(self.db.uid);
-            return Ok(self.end(Vec::new()));
+            return Ok(self.end(Spliced::default()));
         }
         // Nothing came until the end of patience. The clocks need not agree that it is the end: asking for the moment
         // that may be left would show a sign of life for each part of a millisecond.
         if page.rows.is_empty() && patience == left {
             (self.last, self.pending) = (page.last, page.pending);
-            return Ok(self.end(Vec::new()));
+            return Ok(self.end(Spliced::default()));
         }
-        let mut out = Vec::new();
+        let mut out = Spliced::default();
         let more = page.more;
         self.send_rows(&mut out, page).await?;
         // What was sent before counts: its rest may be nothing that is wanted.
@@ -171,11 +176,11 @@ impl Sending {
             return Ok(self.end(out));
         }
         // May be empty: the server leaves out empty pieces.
-        Ok((out.into(), true))
+        Ok((out, true))
     }
 
     /// Writes the rows of a page that are wanted.
-    async fn send_rows(&mut self, out: &mut Vec<u8>, page: FeedPage) -> Result<(), Error> {
+    async fn send_rows(&mut self, out: &mut Spliced, page: FeedPage) -> Result<(), Error> {
         let rows = page.rows.len() as u64;
         (self.last, self.pending) = (page.last, page.pending);
         for (at, (token, change)) in page.rows.into_iter().enumerate() {
@@ -210,9 +215,9 @@ impl Sending {
         self.options.limit.is_some_and(|limit| self.sent >= limit)
     }
 
-    fn end(&self, mut out: Vec<u8>) -> (Bytes, bool) {
-        row::tail(&mut out, self.options.kind, &self.last, self.pending);
-        (out.into(), false)
+    fn end(&self, mut out: Spliced) -> (Spliced, bool) {
+        row::tail(&mut out.text, self.options.kind, &self.last, self.pending);
+        (out, false)
     }
 }
 

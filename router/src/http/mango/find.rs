@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use bytes::Bytes;
+use common::attachment::stubs;
 use common::document;
 use common::ids::DbName;
 use common::mango::{Projection, Reader, request};
@@ -91,18 +92,21 @@ impl Sending {
 
     fn row(&self, out: &mut Vec<u8>, row: &FoundRow) {
         let id = row.place.id.as_str();
+        let (mut extra, mut conflicts) = (Vec::new(), Vec::new());
         if !self.request.projection.is_all() {
             let mut document = self.documents.open(id, &row.rev, &row.json);
             document.add_revs("_conflicts", &row.conflicts);
             Projection::write(&self.request.projection, &document, out);
-        } else if row.conflicts.is_empty() {
-            document::render(out, id, &row.rev, false, &[], &row.json);
-        } else {
-            let mut conflicts = Vec::new();
-            render::revs(&mut conflicts, &row.conflicts);
-            let conflicts = String::from_utf8_lossy(&conflicts);
-            document::render(out, id, &row.rev, false, &[("_conflicts", &conflicts)], &row.json);
+            return;
         }
+        if !row.conflicts.is_empty() {
+            render::revs(&mut conflicts, &row.conflicts);
+        }
+        let conflicts = String::from_utf8_lossy(&conflicts);
+        let stubs = stubs(&row.attachments);
+        extra.extend(Some(("_conflicts", &*conflicts)).filter(|(_, list)| !list.is_empty()));
+        extra.extend(stubs.as_deref().map(|stubs| ("_attachments", stubs)));
+        document::render(out, id, &row.rev, false, &extra, &row.json);
     }
 
     /// What stands behind the documents.

@@ -27,7 +27,10 @@ const IF_MATCH: Param = header("If-Match", "The revision, as `rev`");
 const IF_NONE_MATCH: Param = header("If-None-Match", "What the client has");
 const IDEMPOTENCY_KEY: Param = header("Idempotency-Key", "Names the request: repeated, it is done once");
 
-const LISTING: [Param; 11] = [
+const ATTACHMENTS: Param = query("attachments", Kind::Flag, "Whether the bytes of attachments are part of documents");
+const ENCODING: Param = query("att_encoding_info", Kind::Flag, "Whether it is told how attachments are packed");
+
+const LISTING: [Param; 13] = [
     LIMIT,
     SKIP,
     DESCENDING,
@@ -38,6 +41,8 @@ const LISTING: [Param; 11] = [
     query("keys", Kind::Json, "Ids, in this order"),
     INCLUDE_DOCS,
     CONFLICTS,
+    ATTACHMENTS,
+    ENCODING,
     query("update_seq", Kind::Flag, "Whether the place in the feed is told"),
 ];
 const VIEWING: [Param; 18] = [
@@ -60,7 +65,7 @@ const VIEWING: [Param; 18] = [
     query("sorted", Kind::Flag, "Taken and not needed: rows are sorted"),
     query("update_seq", Kind::Flag, "Whether the place in the feed is told"),
 ];
-const READING: [Param; 7] = [
+const READING: [Param; 9] = [
     query("revs", Kind::Flag, "Shows `_revisions`"),
     query("revs_info", Kind::Flag, "Shows `_revs_info`"),
     CONFLICTS,
@@ -68,6 +73,8 @@ const READING: [Param; 7] = [
     query("local_seq", Kind::Flag, "Shows `_local_seq`"),
     query("meta", Kind::Flag, "`conflicts`, `deleted_conflicts` and `revs_info`"),
     query("latest", Kind::Flag, "The winner, or the leaves that came of the revisions named"),
+    ATTACHMENTS,
+    ENCODING,
 ];
 const FEED: [Param; 6] = [
     query("feed", Kind::OneOf(&["normal", "longpoll", "continuous", "eventsource"]), "How it is delivered"),
@@ -77,11 +84,13 @@ const FEED: [Param; 6] = [
     query("timeout", Kind::Number, "Milliseconds to wait for news"),
     query("heartbeat", Kind::Text, "`true`, or milliseconds between signs of life"),
 ];
-const CHANGES: [Param; 7] = [
+const CHANGES: [Param; 9] = [
     query("filter", Kind::Text, "`_doc_ids`, `_design`, or a filter function"),
     query("doc_ids", Kind::Json, "With `filter=_doc_ids`: the documents"),
     INCLUDE_DOCS,
     CONFLICTS,
+    ATTACHMENTS,
+    ENCODING,
     query("style", Kind::OneOf(&["main_only", "all_docs"]), "Whether all leaves are shown"),
     query("seq_interval", Kind::Number, "Of so many rows one tells its place"),
     header("Last-Event-ID", "Where an event source goes on"),
@@ -288,11 +297,7 @@ fn named_ops(named: Named) -> Vec<Op> {
         Named::Db => database(),
         Named::Doc => document(),
         Named::Local => local(),
-        Named::Attachment => {
-            let unserved =
-                [("GET", "An attachment"), ("PUT", "Write an attachment"), ("DELETE", "Delete an attachment")];
-            unserved.map(|(method, summary)| Op::unserved(method, summary)).into()
-        }
+        Named::Attachment => attachment(),
         Named::Index => vec![Op::delete("Delete an index").gives::<shapes::Done>(200)],
         Named::ShardOf => vec![Op::get("Which nodes have a document").gives::<shapes::ShardOf>(200)],
         Named::Partition => {
@@ -340,6 +345,7 @@ fn document() -> Vec<Op> {
         REV,
         query("open_revs", Kind::Text, "`all`, or revisions as a JSON array: these leaves instead"),
         query("deleted", Kind::Flag, "Whether a deleted winner is shown"),
+        query("atts_since", Kind::Text, "Revisions as a JSON array: the bytes of attachments that came later"),
         CONSISTENCY,
         query("r", Kind::Number, "A read quorum; above one asks for a linearizable answer"),
         IF_NONE_MATCH,
@@ -347,15 +353,41 @@ fn document() -> Vec<Op> {
     let new_edits = query("new_edits", Kind::Flag, "`false` takes the revision as it was made elsewhere");
     let put = Op::put("Write a document").with(&[REV, IF_MATCH, BATCH, new_edits, IDEMPOTENCY_KEY]);
     let delete = Op::delete("Delete a document").with(&[REV, IF_MATCH, BATCH, IDEMPOTENCY_KEY]);
+    let put = put.takes::<doc::Document>().takes_as("multipart/related", None);
     vec![
         get.gives::<doc::Document>(200)
             .gives::<doc::OpenRevisions>(200)
             .gives_as(200, "multipart/mixed")
+            .gives_as(200, "multipart/related")
             .gives_nothing(304),
-        written(put.takes::<doc::Document>().gives::<doc::Written>(200).gives::<doc::Written>(201)),
+        written(put.gives::<doc::Written>(200).gives::<doc::Written>(201)).refuses(&[412, 413]),
         written(delete.gives::<doc::Written>(200)),
         copy(),
         Op::unserved("POST", "Write a document as a form"),
+    ]
+}
+
+fn attachment() -> Vec<Op> {
+    let get = Op::get("An attachment's bytes").with(&[
+        REV,
+        CONSISTENCY,
+        IF_NONE_MATCH,
+        header("Range", "One range of bytes"),
+        header("Accept-Encoding", "`gzip`, if bytes that were sent so are taken so"),
+    ]);
+    let put = Op::put("Write an attachment").with(&[
+        REV,
+        IF_MATCH,
+        IDEMPOTENCY_KEY,
+        header("Content-Type", "Its media type"),
+        header("Content-Encoding", "`gzip`, if it is packed"),
+        header("Content-MD5", "Its digest, to be compared"),
+    ]);
+    let delete = Op::delete("Delete an attachment").with(&[REV, IF_MATCH, IDEMPOTENCY_KEY]);
+    vec![
+        get.gives_as(200, BINARY).gives_as(206, BINARY).gives_nothing(304).refuses(&[416]),
+        put.takes_as(BINARY, None).gives::<doc::Written>(201).refuses(&[409, 413]),
+        delete.gives::<doc::Written>(200).refuses(&[409]),
     ]
 }
 

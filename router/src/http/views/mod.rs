@@ -4,6 +4,7 @@ mod options;
 
 use axum::body::Body;
 use bytes::Bytes;
+use common::attachment::stubs;
 use common::document;
 use common::ids::{DbName, DocId};
 use common::partition::Partition;
@@ -204,15 +205,16 @@ impl Sending {
     }
 
     fn document(&self, out: &mut Vec<u8>, id: &DocId, doc: Option<&ViewDoc>) {
-        let Some(ViewDoc { rev, json, conflicts }) = doc else { return out.extend_from_slice(b"null") };
+        let Some(ViewDoc { rev, json, attachments, conflicts }) = doc else { return out.extend_from_slice(b"null") };
         let mut shown = Vec::new();
         if self.options.conflicts && !conflicts.is_empty() {
             render::revs(&mut shown, conflicts);
         }
-        let shown = String::from_utf8_lossy(&shown);
-        let extra = [("_conflicts", &*shown)];
-        let extra = if shown.is_empty() { &extra[..0] } else { &extra[..] };
-        document::render(out, id.as_str(), rev, false, extra, json);
+        let (shown, stubs) = (String::from_utf8_lossy(&shown), stubs(attachments));
+        let conflicts = Some(("_conflicts", &*shown)).filter(|(_, shown)| !shown.is_empty());
+        let attachments = stubs.as_deref().map(|stubs| ("_attachments", stubs));
+        let extra: Vec<(&str, &str)> = conflicts.into_iter().chain(attachments).collect();
+        document::render(out, id.as_str(), rev, false, &extra, json);
     }
 
     /// The document that a row's value names, wherever it is.
@@ -230,7 +232,8 @@ impl Sending {
         let (doc, _) = self.ops.get_placed(db, &id, &wanted, self.viewing.consistency()).await?;
         let conflicts = doc.as_ref().and_then(|doc| doc.tree.as_ref()).map(|tree| tree.conflicts()).unwrap_or_default();
         let found = doc.and_then(|doc| doc.found.into_iter().next()).filter(|found| !found.deleted);
-        let doc = found.map(|found| ViewDoc { rev: found.rev, json: found.json, conflicts });
+        let doc =
+            found.map(|found| ViewDoc { rev: found.rev, json: found.json, attachments: found.attachments, conflicts });
         self.document(out, &id, doc.as_ref());
         Ok(())
     }

@@ -47,6 +47,9 @@ impl Options {
             return Err(wrong("Invalid use of grouping on a map view."));
         }
         let include_docs = params.flag("include_docs", false)?;
+        if params.flag("attachments", false)? {
+            return Err(Error::NotImplemented("Views show attachments as stubs only."));
+        }
         if include_docs && reduces {
             return Err(wrong("`include_docs` is invalid for reduce"));
         }

@@ -68,6 +68,7 @@ mod tests {
             id: DocId::parse(id).expect("valid"),
             rev: Rev::parse("1-a").expect("valid"),
             json: None,
+            attachments: Vec::new(),
             conflicts: Vec::new(),
         };
         ids.iter().map(row).collect()

@@ -71,7 +71,13 @@ mod tests {
     fn page(places: &[(&'static str, &str)], more: bool) -> FindPage {
         let rev = Rev::parse("1-a").expect("valid");
         let json = Bytes::from_static(b"{}");
-        let row = |at| FoundRow { place: place(at), rev: rev.clone(), json: json.clone(), conflicts: Vec::new() };
+        let row = |at| FoundRow {
+            place: place(at),
+            rev: rev.clone(),
+            json: json.clone(),
+            conflicts: Vec::new(),
+            attachments: Vec::new(),
+        };
         let resume = places.last().filter(|_| more).map(place);
         FindPage { rows: places.iter().map(row).collect(), resume, keys_examined: 0, docs_examined: 0 }
     }

@@ -11,6 +11,7 @@ use common::ids::{DocId, Index};
 use super::{Apply, Found};
 use crate::storage::Error;
 use crate::store::keys::Key;
+use crate::store::record::Body;
 
 impl Apply<'_> {
     pub(super) fn atomic(&mut self, index: Index, asker: Asker, op: &Atomic) -> Result<Outcome, Error> {
@@ -41,7 +42,10 @@ impl Apply<'_> {
         for (edit, (found, decision)) in op.edits.iter().zip(decided) {
             rows.push(match decision {
                 Decision::Write { .. } if !goes_in => Outcome::Done,
-                decision => self.carry_out(index, &edit.doc, &edit.body, found, decision)?,
+                decision => {
+                    let body = Body::plain(edit.body.json.clone());
+                    self.carry_out(index, &edit.doc, found, decision, body)?
+                }
             });
         }
         Ok(Outcome::Rows(rows))

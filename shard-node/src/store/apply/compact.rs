@@ -22,11 +22,11 @@ impl Apply<'_> {
             return Ok(Outcome::Done);
         }
         for rev in &old {
-            self.overlay.delete(Key::Body(at.db, at.id.clone(), rev.clone()).encode());
+            self.drop_body(at.db, Key::Body(at.db, at.id.clone(), rev.clone()).encode())?;
             tree.set_stored(rev, false);
         }
-        let json = record.json.clone();
-        let compacted = DocRecord::new(record.seq, index, &tree, json).expect("a leaf is not superseded, and stays");
+        let compacted =
+            DocRecord::new(record.seq, index, &tree, record.body()).expect("a leaf is not superseded, and stays");
         self.overlay.put(key, compacted.encode());
         Ok(Outcome::Done)
     }

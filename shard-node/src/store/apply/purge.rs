@@ -49,16 +49,17 @@ impl Apply<'_> {
         }
         if tree.is_empty() {
             for rev in dropped.iter().filter(|rev| **rev != old.0.winner) {
-                self.overlay.delete(Key::Body(at.db, at.id.clone(), rev.clone()).encode());
+                self.drop_body(at.db, Key::Body(at.db, at.id.clone(), rev.clone()).encode())?;
             }
+            self.release(at.db, &old.0.body())?;
             self.take_document(at, Some(&old.0))?;
             self.index(at, Some(&old.0), None)?;
             self.overlay.delete(key);
             self.db(at.db)?.changed = true;
         } else {
             // The document has another winner, or fewer conflicts: those who follow it are to see that.
-            let json = self.place_bodies(at, Some(&old), &tree, None, &dropped)?;
-            self.put_document(index, at, key, Some(&old.0), &tree, json)?;
+            let body = self.place_bodies(at, Some(&old), &tree, None, &dropped)?;
+            self.put_document(index, at, key, Some(&old.0), &tree, body)?;
         }
         Ok(purged)
     }

@@ -47,7 +47,8 @@ impl Filter {
         record: &DocRecord,
     ) -> Result<Option<Put>, Error> {
         if !self.all_leaves || record.single {
-            let winner = RevBody { rev: record.winner.clone(), deleted: record.deleted, json: record.json.clone() };
+            let (rev, json) = (record.winner.clone(), record.json.clone());
+            let winner = RevBody { rev, deleted: record.deleted, json, attachments: Vec::new() };
             return Ok(Some(self.among(change, &[winner])));
         }
         let answer = read::document(reader, db, &change.id, &Revs::Leaves, false)?;

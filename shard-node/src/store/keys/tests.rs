@@ -21,6 +21,10 @@ fn any_signature() -> impl Strategy<Value = Signature> {
     prop::sample::select(vec![[0; 16], [7; 16], [u8::MAX; 16]]).prop_map(Signature)
 }
 
+fn any_upload() -> impl Strategy<Value = UploadId> {
+    prop::sample::select(vec![0, 1, u128::MAX]).prop_map(|upload| UploadId(uuid::Uuid::from_u128(upload)))
+}
+
 fn any_key() -> impl Strategy<Value = Key> {
     let local = "[a-c]{1,3}".prop_map(|text| DocId::parse(&format!("_local/{text}")).expect("valid"));
     prop_oneof![
@@ -44,6 +48,9 @@ fn any_key() -> impl Strategy<Value = Key> {
         (any_db(), any::<u32>(), "[a-c]{0,3}").prop_map(|(db, number, rest)| Key::Entry(db, number, rest.into())),
         any_db().prop_map(Key::Indexes),
         (any_db(), any_signature(), "[a-c]{0,3}").prop_map(|(db, view, rest)| Key::View(db, view, rest.into())),
+        (any_db(), any_upload()).prop_map(|(db, upload)| Key::Upload(db, upload)),
+        (any_db(), any::<[u8; 32]>()).prop_map(|(db, digest)| Key::Blob(db, BlobDigest(digest))),
+        (any_db(), any_upload(), any::<u32>()).prop_map(|(db, upload, number)| Key::Chunk(db, upload, number)),
     ]
 }
 
@@ -54,19 +61,22 @@ fn rank(key: &Key) -> (u8, Option<DbUid>, u8, String, u64) {
         Key::Applied => (1, None, 0, none(), 0),
         Key::Meta(name) => (2, None, 0, name.to_string(), 0),
         Key::Dropped(db) => (3, Some(*db), 0, none(), 0),
-        Key::Counters(db) => (4, Some(*db), 1, none(), 0),
-        Key::Doc(db, id) => (4, Some(*db), 2, id.to_string(), 0),
-        Key::Body(db, id, rev) => (4, Some(*db), 3, id.to_string(), rev.generation),
-        Key::BySeq(db, seq) => (4, Some(*db), 4, none(), seq.0),
+        Key::Upload(db, upload) => (4, Some(*db), 0, upload.to_string(), 0),
+        Key::Counters(db) => (5, Some(*db), 1, none(), 0),
+        Key::Doc(db, id) => (5, Some(*db), 2, id.to_string(), 0),
+        Key::Body(db, id, rev) => (5, Some(*db), 3, id.to_string(), rev.generation),
+        Key::BySeq(db, seq) => (5, Some(*db), 4, none(), seq.0),
         // As the ids of its documents sort: with the colon.
-        Key::ByPartition(db, name, seq) => (4, Some(*db), 5, format!("{name}:"), seq.0),
-        Key::Local(db, id) => (4, Some(*db), 6, id.to_string(), 0),
-        Key::Purges(db) => (4, Some(*db), 9, none(), 0),
-        Key::Purge(db, number) => (4, Some(*db), 10, none(), *number),
-        Key::PurgeRequest(db, request) => (4, Some(*db), 11, request.to_string(), 0),
-        Key::Entry(db, number, rest) => (4, Some(*db), 8, format!("{number:010} {rest:?}"), 0),
-        Key::Indexes(db) => (4, Some(*db), 12, none(), 0),
-        Key::View(db, view, rest) => (4, Some(*db), 13, format!("{view} {rest:?}"), 0),
+        Key::ByPartition(db, name, seq) => (5, Some(*db), 5, format!("{name}:"), seq.0),
+        Key::Local(db, id) => (5, Some(*db), 6, id.to_string(), 0),
+        Key::Purges(db) => (5, Some(*db), 9, none(), 0),
+        Key::Purge(db, number) => (5, Some(*db), 10, none(), *number),
+        Key::PurgeRequest(db, request) => (5, Some(*db), 11, request.to_string(), 0),
+        Key::Entry(db, number, rest) => (5, Some(*db), 8, format!("{number:010} {rest:?}"), 0),
+        Key::Indexes(db) => (5, Some(*db), 12, none(), 0),
+        Key::View(db, view, rest) => (5, Some(*db), 13, format!("{view} {rest:?}"), 0),
+        Key::Blob(db, digest) => (5, Some(*db), 7, format!("1{digest}"), 0),
+        Key::Chunk(db, upload, number) => (5, Some(*db), 7, format!("2{upload}"), u64::from(*number)),
     }
 }
 
@@ -85,11 +95,13 @@ proptest! {
     }
 
     #[test]
-    fn a_database_is_one_range(key in any_key(), db in any_db()) {
-        let (low, high) = whole_db(db);
+    fn a_database_is_one_range_and_its_uploads_another(key in any_key(), db in any_db()) {
         let bytes = key.encode();
-        let inside = low.as_slice() <= &bytes[..] && &bytes[..] < high.as_slice();
-        prop_assert_eq!(inside, key.db() == Some(db));
+        let within = |(low, high): Span| low.as_slice() <= &bytes[..] && &bytes[..] < high.as_slice();
+        let upload = matches!(key, Key::Upload(..));
+        prop_assert_eq!(within(whole_db(db)), key.db() == Some(db) && !upload);
+        prop_assert_eq!(within(uploads(db)), key.db() == Some(db) && upload);
+        prop_assert_eq!(within(all_uploads()), upload);
     }
 
     #[test]
@@ -138,6 +150,10 @@ fn the_bytes_on_disk_never_change() {
     assert_eq!(hex(Key::Purge(db, 258)), format!("10{uid}09010000000000000102"));
     let view = Key::View(db, Signature([9; 16]), Bytes::from_static(b"r"));
     assert_eq!(hex(view), format!("10{uid}0b{}72", "09".repeat(16)));
+    let upload = UploadId(uuid::Uuid::from_u128(0x0506));
+    assert_eq!(hex(Key::Upload(db, upload)), format!("04{uid}{:032x}", 0x0506));
+    assert_eq!(hex(Key::Blob(db, BlobDigest([0xab; 32]))), format!("10{uid}0701{}", "ab".repeat(32)));
+    assert_eq!(hex(Key::Chunk(db, upload, 258)), format!("10{uid}0702{:032x}00000102", 0x0506));
     let request = RequestId(uuid::Uuid::from_u128(0x0304));
     assert_eq!(hex(Key::PurgeRequest(db, request)), format!("10{uid}0902{:032x}", 0x0304));
 }

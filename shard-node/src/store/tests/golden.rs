@@ -9,9 +9,10 @@ use std::fmt::Write;
 use std::path::Path;
 
 use bytes::Bytes;
+use common::attachment::{Attachment, Sent};
 use common::change::ChangesRequest;
-use common::command::{Atomic, Command, Edit, EditKind, Op, Outcome, Purge};
-use common::ids::{Index, Seq, Slot};
+use common::command::{Atomic, Command, Edit, EditKind, Op, Outcome, Purge, PutChunk};
+use common::ids::{Index, Seq, Slot, UploadId};
 use common::mango::index::Definition;
 use common::mango::kept::{Kept, ShardIndexes};
 use common::mango::{Selector, key};
@@ -20,8 +21,12 @@ use common::query::{Answer, DbCounters, Find, Place, Query, Range, Revs};
 use common::rev::{Rev, RevHash};
 
 use crate::store::keys::Key;
-use crate::store::record::{self, DocRecord, LocalRecord, PurgeRecord, Purges, SeqRow, Slots};
-use crate::store::testing::{Map, address, command, db, edit, graft, id, local};
+use crate::store::record::{
+    self, BlobRecord, Body, DocRecord, LocalRecord, PurgeRecord, Purges, SeqRow, Slots, UploadRecord,
+};
+use crate::store::testing::{
+    Map, address, attached, command, content, db, edit, graft, id, local, new_attachment, upload,
+};
 use crate::store::{changes, indexes, read, snapshot, sweep};
 
 #[test]
@@ -87,7 +92,7 @@ impl Script {
         out + "\n"
     }
 
-    /// The command in `line`: `[r<request>] put|tomb|del|atomic|graft|graftdel|local|localdel|drop|adopt …`.
+    /// The command in `line`: `[r<request>] put|tomb|del|atomic|graft|graftdel|att|chunk|local|localdel|drop|adopt …`.
     fn command(&mut self, line: &str) -> Option<Command> {
         let (number, line) = match line.strip_prefix('r').and_then(|rest| rest.split_once(' ')) {
             Some((number, rest)) if number.parse::<u128>().is_ok() => (number.parse().expect("a number"), rest),
@@ -119,6 +124,34 @@ impl Script {
                 local(at(), parent, (verb == "local").then_some(rest))
             }
             "atomic" => Op::Atomic(Atomic { db: db(0), edits: self.edits(line) }),
+            "att" | "atttomb" | "graftatt" => {
+                let words: Vec<&str> = rest.splitn(3, ' ').collect();
+                let (op, attachments) = match verb {
+                    "graftatt" => {
+                        let path = words[0].split(',').map(|rev| self.rev(rev)).collect();
+                        let json = words.get(2).unwrap_or(&"{}");
+                        (graft(at(), path, false, json, self.revs_limit), words[1])
+                    }
+                    _ => {
+                        let kind = EditKind::of_document(verb == "atttomb");
+                        let json = rest.split_once(' ').map_or("{}", |(_, json)| json);
+                        (edit(at(), parent.map(|rev| self.rev(rev)), kind, json, self.revs_limit), words[0])
+                    }
+                };
+                attached(op, attachments.split(',').map(sent).collect())
+            }
+            "chunk" => {
+                let words: Vec<&str> = rest.splitn(3, ' ').collect();
+                let number = |text: &str| text.parse().expect("a number");
+                let bytes = Bytes::copy_from_slice(words[2].as_bytes());
+                Op::PutChunk(PutChunk {
+                    doc: at(),
+                    upload: upload(number(words[0])),
+                    number: number(words[1]) as u32,
+                    bytes,
+                })
+            }
+            "forget" => Op::ForgetUploads { before: Index(target.parse().expect("an index")) },
             "compact" => Op::Compact { doc: at() },
             "purge" => {
                 let revs = rest.split(',').map(|rev| self.rev(rev)).collect();
@@ -211,6 +244,10 @@ impl Script {
                 self.store.apply(batch);
             }
             "doc" => self.doc(out, &words[1..]),
+            "chunk?" => {
+                let number = words.get(2).map_or(0, |number| number.parse().expect("a number"));
+                self.answer(out, &Query::Chunk { db: db(0), blob: content(words[1].as_bytes()).blob, number });
+            }
             "local?" => self.answer(out, &Query::Local { db: db(0), id: id(words[1]) }),
             "old" => self.answer(out, &Query::OldBodies { db: db(0), after: None, limit: 100 }),
             "indexes" => self.answer(out, &Query::Indexes { db: db(0) }),
@@ -320,7 +357,8 @@ impl Script {
                 let mut lines = vec![format!("at {}{}", doc.seq, if doc.deleted { " deleted" } else { "" })];
                 for found in doc.found {
                     let deleted = if found.deleted { " deleted" } else { "" };
-                    lines.push(format!("found {}{deleted} {}", self.show(&found.rev), text(&found.json)));
+                    let attachments = show_attachments(&found.attachments);
+                    lines.push(format!("found {}{deleted} {}{attachments}", self.show(&found.rev), text(&found.json)));
                 }
                 lines.extend(doc.missing.iter().map(|rev| format!("missing {}", self.show(rev))));
                 if let Some(tree) = doc.tree {
@@ -345,6 +383,7 @@ impl Script {
             }
             Answer::Info(counters) => show_counters(&counters),
             Answer::Dropped => "dropped".to_owned(),
+            Answer::Chunk(chunk) => chunk.map_or("nothing".to_owned(), |chunk| text(&chunk)),
             Answer::Counted(counted) => format!("{counted:?}"),
             Answer::OtherIndexes => "other indexes".to_owned(),
             Answer::Indexes(known) => show_indexes(&known),
@@ -380,9 +419,25 @@ impl Script {
                     let doc = DocRecord::decode(value).expect(READABLE);
                     let deleted = if doc.deleted { " deleted" } else { "" };
                     let (rev, json) = (self.show(&doc.winner), text(&doc.json));
-                    format!("doc {id} = {rev}{deleted} at {}, index {}, {json}", doc.seq, doc.index)
+                    let attachments = show_attachments(&doc.attachments().expect(READABLE));
+                    format!("doc {id} = {rev}{deleted} at {}, index {}, {json}{attachments}", doc.seq, doc.index)
                 }
-                Key::Body(_, id, rev) => format!("body {id} {} = {}", self.show(&rev), text(value)),
+                Key::Body(_, id, rev) => {
+                    let body = Body::decode(value).expect(READABLE);
+                    let attachments = show_attachments(&body.attachments().expect(READABLE));
+                    format!("body {id} {} = {}{attachments}", self.show(&rev), text(&body.json))
+                }
+                Key::Upload(_, upload) => {
+                    let record: UploadRecord = record::decode(value).expect(READABLE);
+                    let UploadRecord { touched, chunks, bytes } = record;
+                    format!("upload {} = {chunks} chunks, {bytes} bytes, at {touched}", upload.0.as_u128())
+                }
+                Key::Blob(_, blob) => {
+                    let BlobRecord { place, bytes, references } = record::decode(value).expect(READABLE);
+                    let place = show_place(place);
+                    format!("blob {} = {bytes} bytes in {place}, {references} references", &blob.to_string()[..6])
+                }
+                Key::Chunk(_, upload, number) => format!("chunk {} {number} = {}", show_place(upload), text(value)),
                 Key::BySeq(_, seq) => {
                     let row: SeqRow = record::decode(value).expect(READABLE);
                     let leaves: Vec<String> = row.leaves.iter().map(|rev| self.show(rev)).collect();
@@ -437,10 +492,39 @@ impl Script {
     }
 }
 
+/// An attachment as scripts write it: `name=text`; `name=~`, a stub, perhaps with its `revpos`; `name=^upload:text`.
+fn sent(text: &str) -> Sent {
+    let (name, what) = text.split_once('=').expect("name=what");
+    if let Some(revpos) = what.strip_prefix('~') {
+        return Sent::Stub { name: name.into(), revpos: revpos.parse().ok() };
+    }
+    match what.strip_prefix('^').and_then(|rest| rest.split_once(':')) {
+        Some((number, text)) => {
+            new_attachment(name, 7, text.as_bytes(), Some(upload(number.parse().expect("a number"))))
+        }
+        None => new_attachment(name, 7, what.as_bytes(), None),
+    }
+}
+
+/// Uploads of scripts have small numbers; other places are named by what lies there.
+fn show_place(place: UploadId) -> String {
+    let number = place.0.as_u128();
+    if number < 1000 { number.to_string() } else { place.to_string()[..6].to_owned() }
+}
+
+fn show_attachments(attachments: &[Attachment]) -> String {
+    let shown = attachments.iter().map(|attachment| {
+        let Attachment { name, revpos, content, .. } = attachment;
+        format!(" {name}@{revpos}:{}", &content.blob.to_string()[..6])
+    });
+    shown.collect()
+}
+
 fn show_counters(counters: &DbCounters) -> String {
-    let DbCounters { seq, docs, deleted, bytes, purges } = counters;
+    let DbCounters { seq, docs, deleted, bytes, purges, blobs, blob_bytes } = counters;
     let purges = if *purges > 0 { format!(", {purges} purges") } else { String::new() };
-    format!("seq {seq}, {docs} docs, {deleted} deleted, {bytes} bytes{purges}")
+    let blobs = if *blobs > 0 { format!(", {blobs} blobs of {blob_bytes} bytes") } else { String::new() };
+    format!("seq {seq}, {docs} docs, {deleted} deleted, {bytes} bytes{purges}{blobs}")
 }
 
 fn show_indexes(known: &ShardIndexes) -> String {

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use common::attachment::{Attachment, CHUNK_BYTES, Sent, Source, chunks_of, digest_with};
 use common::change::{Change, ChangesRequest};
-use common::command::{Atomic, Command, Edit, EditKind, Op, Outcome, Purge};
+use common::command::{Address, Atomic, Attached, Bearer, Command, Edit, EditKind, Op, Outcome, Purge, PutChunk};
 use common::edit::{self, Asker, Decision};
 use common::ids::{DbUid, DocId, Index, Seq};
 use common::partition::Partition;
@@ -16,8 +17,14 @@ use proptest::sample::Index as Pick;
 
 use crate::storage::Error;
 use crate::store::apply::{Apply, Folded, Known};
-use crate::store::testing::{Map, address, command, db, edit, graft, id, local};
+use crate::store::testing::{
+    Map, address, attached, command, content, db, edit, graft, id, local, new_attachment, upload,
+};
 use crate::store::{changes, read, snapshot, sweep};
+
+use blobs::{Blobs, UPLOADS, bytes_of};
+
+mod blobs;
 
 const DBS: u128 = 2;
 const IDS: [&str; 5] = ["a", "b:1", "b:2", "_design/d", "z\u{0}z"];
@@ -25,15 +32,66 @@ const IDS: [&str; 5] = ["a", "b:1", "b:2", "_design/d", "z\u{0}z"];
 /// One step, before it is known which revisions there are to pick from.
 #[derive(Debug, Clone)]
 enum Step {
-    Edit { db: u128, id: usize, parent: Option<Pick>, kind: EditKind, revs_limit: u32 },
-    Graft { db: u128, id: usize, onto: Option<Pick>, hashes: Vec<u8>, deleted: bool, revs_limit: u32 },
-    Local { db: u128, id: usize, parent: Option<u64>, deleted: bool },
+    Edit {
+        db: u128,
+        id: usize,
+        parent: Option<Pick>,
+        kind: EditKind,
+        revs_limit: u32,
+    },
+    Graft {
+        db: u128,
+        id: usize,
+        onto: Option<Pick>,
+        hashes: Vec<u8>,
+        deleted: bool,
+        revs_limit: u32,
+    },
+    Local {
+        db: u128,
+        id: usize,
+        parent: Option<u64>,
+        deleted: bool,
+    },
     Repeat(Pick),
-    Atomic { db: u128, edits: Vec<(usize, Option<Pick>, EditKind)> },
-    Compact { db: u128, id: usize },
-    Purge { db: u128, id: usize, revs: Vec<Pick> },
-    Drop { db: u128 },
+    Atomic {
+        db: u128,
+        edits: Vec<(usize, Option<Pick>, EditKind)>,
+    },
+    Compact {
+        db: u128,
+        id: usize,
+    },
+    Purge {
+        db: u128,
+        id: usize,
+        revs: Vec<Pick>,
+    },
+    Drop {
+        db: u128,
+    },
+    /// The write of the step before, if it is one, with attachments.
+    Attach(Box<Step>, Vec<Att>),
+    Chunk {
+        db: u128,
+        id: usize,
+        upload: usize,
+        number: u32,
+    },
+    Forget {
+        ago: u64,
+    },
 }
+
+/// An attachment of a write.
+#[derive(Debug, Clone)]
+enum Att {
+    Stub { name: usize, revpos: Option<u64> },
+    Carried { name: usize, bytes: usize },
+    Uploaded { name: usize, upload: usize },
+}
+
+const NAMES: [&str; 3] = ["f", "g/h", "i"];
 
 /// Few, so that purges are forgotten.
 const PURGES_LIMIT: u32 = 3;
@@ -55,9 +113,21 @@ fn any_step() -> impl Strategy<Value = Step> {
     let atomic = (0..DBS, prop::collection::vec(part, 1..4)).prop_map(|(db, edits)| Step::Atomic { db, edits });
     let purge =
         (at(), prop::collection::vec(any::<Pick>(), 1..4)).prop_map(|((db, id), revs)| Step::Purge { db, id, revs });
+    let write = || prop_oneof![edit.clone(), graft.clone()].prop_map(Box::new);
+    let name = || 0..NAMES.len();
+    let att = prop_oneof![
+        3 => (name(), prop::option::weighted(0.3, 1u64..4)).prop_map(|(name, revpos)| Att::Stub { name, revpos }),
+        3 => (name(), 0..UPLOADS.len()).prop_map(|(name, bytes)| Att::Carried { name, bytes }),
+        4 => (name(), 0..UPLOADS.len()).prop_map(|(name, upload)| Att::Uploaded { name, upload }),
+    ];
+    let atts = prop::collection::vec(att, 1..4);
+    let chunk = (at(), 0..UPLOADS.len(), 0u32..2);
     prop_oneof![
-        40 => edit,
-        40 => graft,
+        40 => edit.clone(),
+        40 => graft.clone(),
+        60 => (write(), atts).prop_map(|(write, atts)| Step::Attach(write, atts)),
+        40 => chunk.prop_map(|((db, id), upload, number)| Step::Chunk { db, id, upload, number }),
+        4 => (0u64..40).prop_map(|ago| Step::Forget { ago }),
         10 => local,
         10 => atomic,
         10 => any::<Pick>().prop_map(Step::Repeat),
@@ -79,6 +149,9 @@ struct Model {
     local_requests: BTreeMap<(DbUid, DocId), Vec<(common::ids::RequestId, u64)>>,
     purges: BTreeMap<DbUid, Vec<(common::ids::RequestId, Vec<Rev>)>>,
     dropped: Vec<DbUid>,
+    /// The attachments of every body ever written.
+    attachments: BTreeMap<(DbUid, DocId, Rev), Vec<Attachment>>,
+    blobs: Blobs,
 }
 
 impl Model {
@@ -128,11 +201,59 @@ impl Model {
                 Op::Purge(Purge { doc: address(db(*db_n), IDS[*id]), revs, infos_limit: PURGES_LIMIT })
             }
             Step::Drop { db: n } => Op::DropDb { db: db(*n) },
+            Step::Attach(write, atts) => {
+                let mut names = std::collections::BTreeSet::new();
+                let sent = atts.iter().enumerate().map(|(at, att)| match att {
+                    Att::Stub { name, revpos } => Sent::Stub { name: NAMES[*name].into(), revpos: *revpos },
+                    Att::Carried { name, bytes } => {
+                        new_attachment(NAMES[*name], at as u64, &bytes_of(*bytes)[..], None)
+                    }
+                    Att::Uploaded { name, upload: n } => {
+                        new_attachment(NAMES[*name], at as u64, &bytes_of(*n)[..], Some(upload(1 + *n as u128)))
+                    }
+                });
+                let sent = sent.filter(|sent| names.insert(sent.name().to_owned())).collect();
+                attached(self.command(write, n, before).op, sent)
+            }
+            Step::Chunk { db: db_n, id, upload: of, number } => {
+                // Nothing is never sent as a chunk.
+                let of = if UPLOADS[*of] == 0 { &0 } else { of };
+                let bytes = bytes_of(*of);
+                let start = (*number as usize * CHUNK_BYTES).min(bytes.len());
+                let bytes = bytes.slice(start..bytes.len().min(start + CHUNK_BYTES));
+                let doc = address(db(*db_n), IDS[*id]);
+                Op::PutChunk(PutChunk { doc, upload: upload(1 + *of as u128), number: *number, bytes })
+            }
+            Step::Forget { ago } => Op::ForgetUploads { before: Index((n as u64).saturating_sub(*ago)) },
         };
         command(n as u128 + 1000, op)
     }
 
-    fn apply(&mut self, command: &Command) -> Outcome {
+    fn apply(&mut self, index: Index, command: &Command) -> Outcome {
+        let outcome = self.applied(index, command);
+        let named = self.named();
+        self.blobs.keep(&named, &self.dropped);
+        if let Op::Attached(op) = &command.op
+            && !self.dropped.contains(&op.write.doc().db)
+        {
+            op.attachments.iter().filter_map(Sent::upload).for_each(|of| self.blobs.close(op.write.doc().db, of));
+        }
+        outcome
+    }
+
+    /// The blobs that stored revisions name, as often as they do.
+    fn named(&self) -> BTreeMap<DbUid, Vec<common::attachment::Content>> {
+        let mut named: BTreeMap<DbUid, Vec<_>> = BTreeMap::new();
+        for ((db, id), tree) in self.trees.iter().filter(|((db, _), _)| !self.dropped.contains(db)) {
+            for node in tree.nodes().iter().filter(|node| node.stored) {
+                let attachments = self.attachments(*db, id, &node.rev);
+                named.entry(*db).or_default().extend(attachments.into_iter().map(|attachment| attachment.content));
+            }
+        }
+        named
+    }
+
+    fn applied(&mut self, index: Index, command: &Command) -> Outcome {
         if command.op.db().is_some_and(|db| self.dropped.contains(&db)) && !matches!(command.op, Op::DropDb { .. }) {
             return Outcome::Dropped;
         }
@@ -157,18 +278,83 @@ impl Model {
                 return Outcome::Done;
             }
             Op::Purge(op) => return self.purge(command, op),
-            Op::Atomic(op) => return self.atomic(command, op),
+            Op::Atomic(op) => return self.atomic(index, command, op),
             Op::DropDb { db } => {
                 self.dropped.push(*db);
                 return Outcome::Done;
             }
             Op::AdoptSlots { .. } => return Outcome::Done,
+            Op::Attached(op) => return self.attached(asker, op),
+            Op::PutChunk(op) => return self.blobs.chunk(index, op),
+            Op::ForgetUploads { before } => {
+                self.blobs.forget(*before);
+                return Outcome::Swept { more: false };
+            }
             Op::AdoptIndexes { .. } | Op::BuildIndexes { .. } => panic!("these histories have no indexes"),
         };
+        let (at, json) = (at.clone(), body.json.clone());
+        self.decided(&at, decision, json, Vec::new())
+    }
+
+    fn attached(&mut self, asker: Asker, op: &Attached) -> Outcome {
+        let at = op.write.doc().clone();
+        let tree = self.trees.get(&(at.db, at.id.clone()));
+        let json = op.write.body().json.clone();
+        let (from, revpos) = match &op.write {
+            Bearer::Edit(edit) => match edit::leaf(tree, asker, edit) {
+                Ok(leaf) => (leaf.cloned(), Some(leaf.map_or(1, |leaf| leaf.generation + 1))),
+                Err(decision) => return self.decided(&at, decision, json, Vec::new()),
+            },
+            Bearer::Graft(graft) => match edit::decide_graft(tree, asker, graft) {
+                Decision::Write { .. } => {
+                    let stored = |rev: &&Rev| tree.is_some_and(|tree| tree.get(rev).is_some_and(|node| node.stored));
+                    (graft.path[1..].iter().find(stored).cloned(), None)
+                }
+                decision => return self.decided(&at, decision, json, Vec::new()),
+            },
+        };
+        let stored = from.filter(|rev| tree.is_some_and(|tree| tree.get(rev).is_some_and(|node| node.stored)));
+        let known = stored.map(|rev| self.attachments(at.db, &at.id, &rev)).unwrap_or_default();
+        let mut all = Vec::new();
+        for sent in &op.attachments {
+            match sent {
+                Sent::Stub { name, revpos } => {
+                    let kept = known.iter().find(|one| one.name == *name && revpos.is_none_or(|at| at == one.revpos));
+                    match kept {
+                        Some(kept) => all.push(kept.clone()),
+                        None => return Outcome::MissingStub { name: name.clone() },
+                    }
+                }
+                Sent::New { attachment, source } => {
+                    if let Source::Uploaded(upload) = source
+                        && !self.blobs.is_whole(at.db, *upload, &attachment.content)
+                    {
+                        return Outcome::MissingUpload;
+                    }
+                    all.push(Attachment { revpos: revpos.unwrap_or(attachment.revpos), ..attachment.clone() });
+                }
+            }
+        }
+        let decision = match &op.write {
+            Bearer::Edit(edit) => {
+                let mut edit = edit.clone();
+                edit.body.digest = digest_with(edit.body.digest, &all);
+                edit::decide(tree, asker, &edit)
+            }
+            Bearer::Graft(graft) => edit::decide_graft(tree, asker, graft),
+        };
+        if matches!(decision, Decision::Write { .. }) {
+            self.blobs.take(at.db, &op.attachments);
+        }
+        self.decided(&at, decision, json, all)
+    }
+
+    fn decided(&mut self, at: &Address, decision: Decision, json: Bytes, attachments: Vec<Attachment>) -> Outcome {
         let key = (at.db, at.id.clone());
         match decision {
             Decision::Write { tree, rev, .. } => {
-                self.bodies.insert((at.db, at.id.clone(), rev.clone()), body.json.clone());
+                self.bodies.insert((at.db, at.id.clone(), rev.clone()), json);
+                self.attachments.insert((at.db, at.id.clone(), rev.clone()), attachments);
                 self.trees.insert(key, tree);
                 let log = self.log.entry(at.db).or_default();
                 log.push(at.id.clone());
@@ -182,7 +368,7 @@ impl Model {
     }
 
     /// One edit after the other; all is as it was before if one of them is not written.
-    fn atomic(&mut self, command: &Command, op: &Atomic) -> Outcome {
+    fn atomic(&mut self, index: Index, command: &Command, op: &Atomic) -> Outcome {
         let before = self.clone();
         let key = |edit: &Edit| (edit.doc.db, edit.doc.id.clone());
         let knows =
@@ -191,7 +377,7 @@ impl Model {
         let known = op.edits.iter().enumerate().filter(|(at, edit)| knows(edit) && !seen(*at)).count();
         let rows = op.edits.iter().enumerate().map(|(at, edit)| match seen(at) {
             true => Outcome::Conflict,
-            false => self.apply(&Command { op: Op::Edit(edit.clone()), ..command.clone() }),
+            false => self.apply(index, &Command { op: Op::Edit(edit.clone()), ..command.clone() }),
         });
         let rows: Vec<Outcome> = rows.collect();
         if rows.iter().all(|row| matches!(row, Outcome::Written { .. })) && [0, rows.len()].contains(&known) {
@@ -263,6 +449,10 @@ impl Model {
         self.bodies[&(db, id.clone(), rev.clone())].clone()
     }
 
+    fn attachments(&self, db: DbUid, id: &DocId, rev: &Rev) -> Vec<Attachment> {
+        self.attachments.get(&(db, id.clone(), rev.clone())).cloned().unwrap_or_default()
+    }
+
     fn winner<'m>(&self, tree: &'m RevTree) -> &'m common::rev_tree::Node {
         tree.winner().expect("a tree in the model has revisions")
     }
@@ -270,6 +460,9 @@ impl Model {
     fn counters(&self, db: DbUid) -> DbCounters {
         let mut counters = DbCounters { seq: Seq(self.log.get(&db).map_or(0, Vec::len) as u64), ..Default::default() };
         counters.purges = self.purges.get(&db).map_or(0, Vec::len) as u64;
+        let blobs = self.blobs.of(db);
+        counters.blobs = blobs.len() as u64;
+        counters.blob_bytes = blobs.iter().map(|(_, bytes)| bytes.len() as u64).sum();
         for (id, tree) in self.docs(db) {
             let winner = self.winner(tree);
             counters.docs += u64::from(!winner.deleted);
@@ -285,8 +478,9 @@ impl Model {
             .map(|(id, tree)| {
                 let winner = self.winner(tree);
                 let leaves = tree.leaves().into_iter().map(|leaf| leaf.rev.clone()).collect();
-                let json = Some(self.body(db, id, &winner.rev));
-                Change { seq: self.seq(db, id), id: id.clone(), leaves, deleted: winner.deleted, json, matching: None }
+                let (seq, json) = (self.seq(db, id), Some(self.body(db, id, &winner.rev)));
+                let (deleted, attachments) = (winner.deleted, self.attachments(db, id, &winner.rev));
+                Change { seq, id: id.clone(), leaves, deleted, json, attachments, matching: None }
             })
             .collect();
         rows.sort_by_key(|row| row.seq);
@@ -297,7 +491,8 @@ impl Model {
         let live = self.docs(db).filter(|(_, tree)| !tree.is_deleted());
         live.map(|(id, tree)| {
             let rev = self.winner(tree).rev.clone();
-            RangeRow { id: id.clone(), json: Some(self.body(db, id, &rev)), rev, conflicts: tree.conflicts() }
+            let (json, attachments) = (Some(self.body(db, id, &rev)), self.attachments(db, id, &rev));
+            RangeRow { id: id.clone(), json, rev, conflicts: tree.conflicts(), attachments }
         })
         .collect()
     }
@@ -306,7 +501,10 @@ impl Model {
     fn all_revs(&self, db: DbUid, id: &DocId, tree: &RevTree) -> Vec<RevBody> {
         let stored = tree.nodes().iter().filter(|node| node.stored);
         stored
-            .map(|node| RevBody { rev: node.rev.clone(), deleted: node.deleted, json: self.body(db, id, &node.rev) })
+            .map(|node| {
+                let (rev, json) = (node.rev.clone(), self.body(db, id, &node.rev));
+                RevBody { attachments: self.attachments(db, id, &rev), rev, deleted: node.deleted, json }
+            })
             .collect()
     }
 }
@@ -410,6 +608,13 @@ fn check(model: &Model, store: &Map, db: DbUid, limit: u32) {
         let Answer::Local(answer) = ask(Query::Local { db, id: local_id }) else { panic!("local answers local") };
         assert_eq!(answer.map(|local| (local.counter, local.json)).as_ref(), expected);
     }
+    for (blob, bytes) in model.blobs.of(db) {
+        for number in 0..=u32::try_from(chunks_of(bytes.len() as u64)).expect("few") {
+            let start = number as usize * CHUNK_BYTES;
+            let chunk = (start < bytes.len()).then(|| bytes.slice(start..bytes.len().min(start + CHUNK_BYTES)));
+            assert_eq!(ask(Query::Chunk { db, blob, number }), Answer::Chunk(chunk));
+        }
+    }
     for (id, tree) in model.docs(db) {
         let found = model.all_revs(db, id, tree);
         let revs = Revs::List { revs: found.iter().map(|body| body.rev.clone()).collect(), latest: false };
@@ -419,9 +624,11 @@ fn check(model: &Model, store: &Map, db: DbUid, limit: u32) {
     }
 }
 
-/// No body is kept that nobody can ask for.
+/// No body is kept that nobody can ask for, and no blob is counted otherwise than it is named.
 fn check_no_garbage(model: &Model, store: &Map) {
     use crate::store::keys::Key;
+    let live = |db: &DbUid| !model.dropped.contains(db);
+    assert_eq!(blobs::stored(store, live), model.blobs.expected(&model.named()));
     for key in store.0.keys() {
         match Key::decode(key).expect("a key of ours") {
             Key::Body(db, id, rev) if !model.dropped.contains(&db) => {
@@ -456,7 +663,7 @@ proptest! {
         let (mut model, mut commands, mut expected) = (Model::default(), Vec::new(), Vec::new());
         for (n, step) in steps.iter().enumerate() {
             let command = model.command(step, n, &commands);
-            expected.push(model.apply(&command));
+            expected.push(model.apply(Index(n as u64), &command));
             commands.push(command);
         }
         // Two replicas that cut the same log into different batches; one of them sweeps in between, and knows from batch to

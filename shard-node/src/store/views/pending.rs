@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use common::attachment::stubs;
 use common::document;
 use common::ids::{DbUid, DocId, Seq};
 use common::rev::Rev;
 use common::view::Group;
 
 use super::super::keys::{self, Key};
+use super::super::range::{self, attachments};
 use super::super::record::{self, DocRecord, PurgeRecord, Purges, SeqRow};
-use super::super::{counters, damaged, decoded, doc, is_dropped, key_of, range};
+use super::super::{counters, damaged, decoded, doc, is_dropped, key_of};
 use super::State;
 use crate::storage::{Error, Read};
 
@@ -137,6 +139,9 @@ fn text(db: DbUid, id: &DocId, record: &DocRecord, group: &Group) -> Result<Box<
                 extra.push((name, list(&revs)));
             }
         }
+    }
+    if let Some(stubs) = stubs(&attachments(db, id, record)?) {
+        extra.push(("_attachments", stubs));
     }
     if group.local_seq {
         extra.push(("_local_seq", record.seq.0.to_string()));

@@ -8,8 +8,9 @@ use common::mango::{Value, key};
 use common::view::{GroupLevel, GroupPage, Partial, Reducing, Rows, Signature, ViewDoc, ViewGroup, ViewPage, ViewRow};
 
 use super::super::keys::Key;
+use super::super::range::{self, attachments};
 use super::super::record;
-use super::super::{PAGE_BYTES_MAX, damaged, decoded, doc, range};
+use super::super::{PAGE_BYTES_MAX, damaged, decoded, doc};
 use super::{Row, State, rows_prefix};
 use crate::storage::{Error, Pair, Pairs, Read};
 
@@ -213,5 +214,6 @@ fn document(reader: &dyn Read, raw: &Raw<'_>, id: &DocId) -> Result<Option<ViewD
         true => record.tree().map_err(|record::Unknown| damaged(&at, "its tree cannot be read"))?.conflicts(),
         false => Vec::new(),
     };
-    Ok(Some(ViewDoc { rev: record.winner, json: record.json, conflicts }))
+    let attachments = attachments(raw.db, id, &record)?;
+    Ok(Some(ViewDoc { rev: record.winner, json: record.json, attachments, conflicts }))
 }
