@@ -244,6 +244,9 @@ fn attribute(attributes: &[opentelemetry_proto::tonic::common::v1::KeyValue], ke
     }
 }
 
+/// Writes that may leave in one batch behind another one before that is found strange.
+const BATCHES_SHARED_MAX: usize = 20;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_over_the_router_becomes_spans_at_the_collector() {
     let _alone = HEAVY.lock().await;
@@ -255,22 +258,29 @@ async fn a_request_over_the_router_becomes_spans_at_the_collector() {
     let cluster = Cluster::start(layout).await.expect("starts");
     let router = cluster.router(1);
     router.create_db("seen").await.expect("made");
-    let headers = [("x-request-id", "traced-1"), ("content-type", "application/json")];
-    let put = router.send(Method::PUT, "/seen/doc", &headers, "{}".into()).await.expect("answers");
-    put.expect(201).expect("written");
-    let find = |service: &str, name: &str| {
-        let spans = spans.lock().expect("no panic");
-        let asked = |span: &Span| attribute(&span.attributes, "quorate.request") == "traced-1";
-        let found = spans.iter().find(|(of, span)| of == service && span.name == name && asked(span));
-        found.map(|(_, span)| span.clone()).ok_or_else(|| format!("no {name:?} of {service} among {}", spans.len()))
-    };
-    let front = eventually("the router's span", async || Ok(find("quorate-router", "PUT /{db}/{doc}")?)).await;
-    let front = front.expect("a span");
-    assert_eq!(attribute(&front.attributes, "http.route"), "/{db}/{doc}");
-    assert_eq!(attribute(&front.attributes, "http.response.status_code"), "201");
-    assert!(front.end_time_unix_nano > front.start_time_unix_nano);
-    let name = "POST /v1/shards/{shard}/write";
-    let back = eventually("the node's span", async || Ok(find("quorate-shard-node", name)?)).await.expect("a span");
-    assert_eq!(back.trace_id, front.trace_id, "both are of one trace");
-    assert_eq!(back.parent_span_id, front.span_id);
+    for n in 1..=BATCHES_SHARED_MAX {
+        let id = format!("traced-{n}");
+        let headers = [("x-request-id", id.as_str()), ("content-type", "application/json")];
+        let put = router.send(Method::PUT, &format!("/seen/{id}"), &headers, "{}".into()).await.expect("answers");
+        put.expect(201).expect("written");
+        let find = |service: &str, name: &str| {
+            let spans = spans.lock().expect("no panic");
+            let asked = |span: &Span| attribute(&span.attributes, "quorate.request") == id;
+            let found = spans.iter().find(|(of, span)| of == service && span.name == name && asked(span));
+            found.map(|(_, span)| span.clone()).ok_or_else(|| format!("no {name:?} of {service} among {}", spans.len()))
+        };
+        let front = eventually("the router's span", async || Ok(find("quorate-router", "PUT /{db}/{doc}")?)).await;
+        let front = front.expect("a span");
+        assert_eq!(attribute(&front.attributes, "http.route"), "/{db}/{doc}");
+        assert_eq!(attribute(&front.attributes, "http.response.status_code"), "201");
+        assert!(front.end_time_unix_nano > front.start_time_unix_nano);
+        let name = "POST /v1/shards/{shard}/write";
+        let back = eventually("the node's span", async || Ok(find("quorate-shard-node", name)?)).await.expect("a span");
+        // A batch is of the trace of its first request, which may be one of the router's own.
+        if back.trace_id == front.trace_id {
+            assert_eq!(back.parent_span_id, front.span_id);
+            return;
+        }
+    }
+    panic!("no write went to the node in the trace of its own request");
 }

@@ -8,10 +8,12 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{PoisonError, Weak};
+use std::time::Duration;
 
-use common::ids::{NodeId, RaftId};
+use common::ids::{NodeId, RaftId, Term};
 use common::state::{Campaign, Peer, Promote, Role};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::raft::group;
 use crate::replica::Replica;
@@ -28,6 +30,13 @@ pub(super) async fn hand_over_when_asked(replica: Weak<Replica>, mut asked: mpsc
             replica.hand_over(Some(&heir.node)).await;
         }
     }
+}
+
+/// Whether a candidacy begun in `term` may still come to something, given the last one and when it began. One that led to
+/// no later term within a lease is over: Raft passes over the wish of a primary, which may have been driven from office
+/// since by a vote of its own term, and nobody else may be able to win.
+fn is_under_way(stood: Option<(Term, Instant)>, term: Term, now: Instant, lease: Duration) -> bool {
+    stood.is_some_and(|(of, since)| of > term || (of == term && now.duration_since(since) <= lease))
 }
 
 impl Replica {
@@ -60,8 +69,13 @@ impl Replica {
         }
         // Routers, monitors and whoever hands over ask at the same moment. Another candidacy in the same term would only
         // take the votes away from the one under way.
-        if self.stood.fetch_max(status.term.0 + 1, Ordering::Relaxed) > status.term.0 {
-            return Campaign::Started;
+        {
+            let now = Instant::now();
+            let mut stood = self.stood.lock().unwrap_or_else(PoisonError::into_inner);
+            if is_under_way(*stood, status.term, now, lease) {
+                return Campaign::Started;
+            }
+            *stood = Some((status.term, now));
         }
         tracing::info!(shard = %self.shard(), term = %status.term, last = ?status.last, "standing for election");
         match self.group.elect().await {
@@ -126,5 +140,22 @@ impl Replica {
             self.set_heir(None);
         }
         self.closing.store(stopping, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_stands_once_a_term_until_a_candidacy_has_led_to_nothing() {
+        let (began, lease) = (Instant::now(), Duration::from_millis(300));
+        let after = |ms| began + Duration::from_millis(ms);
+        let stood = Some((Term(2), began));
+        assert!(!is_under_way(None, Term(2), began, lease), "it never stood");
+        assert!(is_under_way(stood, Term(2), after(300), lease));
+        assert!(!is_under_way(stood, Term(2), after(301), lease), "it came to nothing");
+        assert!(!is_under_way(stood, Term(3), after(1), lease), "there is a later term");
+        assert!(is_under_way(stood, Term(1), after(900), lease), "the term is an old one");
     }
 }

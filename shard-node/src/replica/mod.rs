@@ -16,18 +16,19 @@ mod writes;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use common::command::{Command, Op, Outcome};
 use common::config::Config;
-use common::ids::{Index, NodeId, RequestId, ShardId};
+use common::ids::{Index, NodeId, RequestId, ShardId, Term};
 use common::query::{Consistency, Query};
 use common::refusal::Refusal;
 use common::state::{DiskUse, ReplicaState, Role};
 use common::wire::{ReadAnswer, ReadReply, ReadRequest, WriteAnswer};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::raft::committed::Committed;
 use crate::raft::group::{self, Group, Timing};
@@ -73,8 +74,8 @@ pub(crate) struct Replica {
     indexing: views::Indexing,
     /// Set while the primary hands over and when the node stops: no more writes.
     closing: AtomicBool,
-    /// One more than the newest term in which it was made to stand for election; 0 before the first time.
-    stood: AtomicU64,
+    /// The newest term in which it was made to stand for election, and when.
+    stood: Mutex<Option<(Term, Instant)>>,
     /// Whether the disk has no room for more log.
     no_room: AtomicBool,
     /// The node's.
@@ -174,7 +175,7 @@ impl Replica {
                 feeds,
                 indexing: views::Indexing::default(),
                 closing: AtomicBool::new(false),
-                stood: AtomicU64::new(0),
+                stood: Mutex::default(),
                 no_room: AtomicBool::new(false),
                 draining: context.draining.clone(),
                 heir: Mutex::default(),
