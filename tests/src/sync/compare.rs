@@ -99,9 +99,9 @@ mod tests {
         };
         let sent = attached(json!({ "content_type": "t", "data": "eA==" }));
         let shown = attached(json!({ "content_type": "t", "data": "eA==", "revpos": 1, "digest": "md5-x" }));
-        let other = attached(json!({ "content_type": "t", "data": "eQ==" }));
+        let changed = attached(json!({ "content_type": "t", "data": "eQ==" }));
         assert_eq!(differences(("x", &sent), ("y", &shown)), [""; 0], "what a server adds is passed over");
-        assert_eq!(differences(("x", &sent), ("y", &other)).len(), 1, "its bytes are not");
+        assert_eq!(differences(("x", &sent), ("y", &changed)).len(), 1, "its bytes are not");
         let found = differences(("x", &one), ("y", &other));
         assert_eq!(found, ["b: other contents or ancestors: x 1-b, y 1-b", "c: not in y", "d: not in x"]);
     }
