@@ -72,7 +72,7 @@ impl Shown {
     /// How the attachments of a revision are shown.
     pub(crate) fn attachments(&self, doc: &DocAnswer, rev: &Rev) -> Attachments {
         let path = doc.tree.as_ref().filter(|_| !self.since.is_empty()).map(|tree| tree.path(rev)).unwrap_or_default();
-        let known = path.iter().find(|rev| self.since.contains(rev)).map_or(0, |rev| rev.generation);
+        let known = path.iter().find(|rev| self.since.contains(rev)).map(|rev| rev.generation);
         Attachments { data: self.data, known, encoding: self.encoding }
     }
 

@@ -30,6 +30,8 @@ pub(crate) async fn taken(
         return Ok(Vec::new());
     }
     allowed(db, id)?;
+    // Of one made elsewhere that does not say since when it has been there: since this revision.
+    let generation = parsed.path().and_then(|path| path.first().map(|rev| rev.generation)).unwrap_or(0);
     let mut left = Allowance::default();
     let mut sent = Vec::with_capacity(given.len());
     let mut follow = Vec::new();
@@ -37,7 +39,7 @@ pub(crate) async fn taken(
         let place = sent.len();
         let Given { name, content_type, revpos, form } = given;
         let label =
-            Label { name, content_type, revpos: revpos.unwrap_or(0), encoding: Encoding::Identity, length: None };
+            Label { name, content_type, revpos: revpos.unwrap_or(generation), encoding: Encoding::Identity, length: None };
         match form {
             Form::Stub => sent.push(Some(Sent::Stub { name: label.name, revpos })),
             Form::Data(bytes) => sent.push(Some(carried(call, db, id, label, bytes, &mut left).await?)),

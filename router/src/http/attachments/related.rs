@@ -86,13 +86,13 @@ mod tests {
         let id = DocId::parse("d").expect("valid");
         let all = [attachment("old", 1, Encoding::Identity), attachment("new", 2, Encoding::Identity)];
         let related = Related::new("b".to_owned());
-        let shown = Shown { data: Data::Follow, known: 1, encoding: true };
+        let shown = Shown { data: Data::Follow, known: Some(1), encoding: true };
         let (out, kind) = related.write(Spliced::from(b"{}".to_vec()), &id, &all, shown);
         assert_eq!(kind, Some(HeaderValue::from_static("multipart/related; boundary=\"b\"")));
         let text = String::from_utf8(out.text).expect("text");
         assert!(text.starts_with("--b\r\nContent-Type: application/json\r\n\r\n{}\r\n--b\r\n"), "{text}");
         assert!(text.ends_with("\r\n\r\n\r\n--b--") && text.contains("\"new\"") && !text.contains("\"old\""), "{text}");
-        let (out, kind) = related.write(Spliced::from(b"{}".to_vec()), &id, &all, Shown { known: 2, ..shown });
+        let (out, kind) = related.write(Spliced::from(b"{}".to_vec()), &id, &all, Shown { known: Some(2), ..shown });
         assert_eq!((&out.text[..], kind), (&b"{}"[..], None));
     }
 }

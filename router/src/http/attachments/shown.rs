@@ -27,8 +27,8 @@ pub(crate) enum Data {
 pub(crate) struct Shown {
     /// How those that the reader does not know are.
     pub data: Data,
-    /// Generation up to which the reader knows them, and is shown stubs.
-    pub known: u64,
+    /// Generation up to which the reader knows them, and is shown stubs; `None` if it knows none.
+    pub known: Option<u64>,
     /// Whether to tell how they are packed.
     pub encoding: bool,
 }
@@ -37,12 +37,12 @@ impl Shown {
     /// What the options of a listing or a feed ask for.
     pub(crate) fn of(params: &Params<'_>) -> Result<Self, Error> {
         let data = if params.flag("attachments", false)? { Data::Inline } else { Data::Stubs };
-        Ok(Self { data, known: 0, encoding: params.flag("att_encoding_info", false)? })
+        Ok(Self { data, known: None, encoding: params.flag("att_encoding_info", false)? })
     }
 
     /// How the bytes of one attachment are shown.
     pub(crate) fn data_of(self, attachment: &Attachment) -> Data {
-        if attachment.revpos > self.known { self.data } else { Data::Stubs }
+        if self.known.is_some_and(|known| attachment.revpos <= known) { Data::Stubs } else { self.data }
     }
 
     /// Adds `_attachments` to the document that was just written, in front of its last brace. Nothing where there are none.
@@ -131,9 +131,13 @@ pub(super) mod tests {
         let plain = format!("{{{first}{stub}}},{second}{stub}}}}}");
         assert_eq!(stubs(&all), Some(plain), "nodes show stubs in the same way");
         assert_eq!(shown(Shown { data: Data::Inline, ..Shown::default() }), text("\"data\":\"\"", "\"data\":\"\""));
-        let follows = Shown { data: Data::Follow, known: 1, encoding: true };
+        let follows = Shown { data: Data::Follow, known: Some(1), encoding: true };
         let packed = r#""length":9,"follows":true,"encoding":"gzip","encoded_length":5"#;
         assert_eq!(shown(follows), text(stub, packed));
+        let unplaced = attachment("f/1", 0, Encoding::Identity);
+        let inline = Shown { data: Data::Inline, ..Shown::default() };
+        assert_eq!(inline.data_of(&unplaced), Data::Inline, "who knows nothing is shown everything");
+        assert_eq!(Shown { known: Some(0), ..inline }.data_of(&unplaced), Data::Stubs);
         let mut plain = Spliced::from(b"{}".to_vec());
         Shown::default().add(&mut plain, &DocId::parse("a").expect("valid"), &[]);
         assert_eq!(plain.text, b"{}", "no attachments, no member");
