@@ -15,6 +15,7 @@ use router::run::run;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    shard_node::runtime::small_pages();
     match start(&Cli::parse()) {
         Ok(code) => code,
         Err(error) => {

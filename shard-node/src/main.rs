@@ -30,6 +30,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     end_on_panic();
+    runtime::small_pages();
     match start(cli::Args::parse().task()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

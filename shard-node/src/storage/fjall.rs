@@ -35,11 +35,14 @@ const MEMTABLE_ENTRY_BYTES: u64 = 128;
 /// Memtables that may wait to be written before `apply` waits. fjall itself stops at four, but in steps of 100 ms and,
 /// when its worker has died of an error, for ever.
 const SEALED_MEMTABLES_MAX: usize = 2;
+/// Unmerged tables that are merged together. A merge rewrites the whole first sorted level, of keys and short values, and
+/// takes the same time for four as for ten; with more, a document that is not there is looked for in more filters.
+const L0_TABLES_MERGED: u8 = 10;
 /// Unmerged tables above which writing is expected to wait: fjall slows writers down at 20 and stops them at 30.
 const L0_TABLES_MAX: usize = 16;
 /// How often a waiting `apply` looks again: short beside the time a memtable takes to write.
 const ROOM_CHECK_INTERVAL: Duration = Duration::from_millis(1);
-/// Size of one table, in bytes; the first sorted level holds four. One merge into that level rewrites all of it, and
+/// Size of one table, in bytes; the first sorted level holds [`L0_TABLES_MERGED`]. One merge into that level rewrites all of it, and
 /// with one worker the memtables wait meanwhile: larger means longer waits, smaller means more files.
 const TABLE_BYTES: u64 = 8 << 20;
 /// Values of at least this many bytes are kept in files of their own, which merges of tables leave alone: measured with
@@ -257,11 +260,12 @@ fn separation() -> KvSeparationOptions {
 }
 
 fn options() -> KeyspaceCreateOptions {
+    let leveled = Leveled::default().with_table_target_size(TABLE_BYTES).with_l0_threshold(L0_TABLES_MERGED);
     KeyspaceCreateOptions::default()
         // We seal them ourselves; this is for the one that was replayed from the journal at start.
         .max_memtable_size(2 * MEMTABLE_BYTES)
         .with_kv_separation(Some(separation()))
-        .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(TABLE_BYTES)))
+        .compaction_strategy(Arc::new(leveled))
         // Every new document is first looked for in vain: filters on all levels, the last included.
         .expect_point_read_hits(false)
 }

@@ -38,8 +38,13 @@ pub(crate) async fn taken(
     for given in given {
         let place = sent.len();
         let Given { name, content_type, revpos, form } = given;
-        let label =
-            Label { name, content_type, revpos: revpos.unwrap_or(generation), encoding: Encoding::Identity, length: None };
+        let label = Label {
+            name,
+            content_type,
+            revpos: revpos.unwrap_or(generation),
+            encoding: Encoding::Identity,
+            length: None,
+        };
         match form {
             Form::Stub => sent.push(Some(Sent::Stub { name: label.name, revpos })),
             Form::Data(bytes) => sent.push(Some(carried(call, db, id, label, bytes, &mut left).await?)),
