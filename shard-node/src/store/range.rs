@@ -13,8 +13,9 @@ use super::{PAGE_BYTES_MAX, counters, damaged, key_of};
 use crate::storage::{Error, Pair, Pairs, Read};
 
 /// Documents counted one by one for [`RangePage::before`]. Larger makes `offset` known further into a database, at the
-/// price of a scan from its beginning for each page that asks.
-const BEFORE_COUNTED_MAX: usize = 10_000;
+/// price of a scan from its beginning for each page that asks: with ten thousand, reading those took most of the time of a
+/// walk in pages of a thousand.
+const BEFORE_COUNTED_MAX: usize = 500;
 /// Bodies passed over in one page of ids; a document may have a thousand.
 const BODIES_PASSED_MAX: usize = 10_000;
 

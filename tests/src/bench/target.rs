@@ -108,7 +108,7 @@ impl Target {
             Op::Find => self.find(worker).await,
             Op::IndexBuild => {
                 let name = format!("built-{:x}-{}-{}-{}", self.run, worker.row, worker.number, worker.sent);
-                self.index(worker, &name, "text").await
+                self.index(worker, &name, &["type", "number"]).await
             }
         }
     }
@@ -237,21 +237,24 @@ impl Target {
     /// The index for [`Op::Find`].
     pub(super) async fn make_index(&self) -> Result<()> {
         let mut worker = self.worker(0, 0).await?;
-        self.index(&mut worker, "by-number", "number").await.map(drop)
+        self.index(&mut worker, "by-number", &["number"]).await.map(drop)
     }
 
     /// Makes an index and waits until a query can use it; how many documents there were.
-    async fn index(&self, worker: &mut Worker, name: &str, field: &str) -> Result<u64> {
+    async fn index(&self, worker: &mut Worker, name: &str, fields: &[&str]) -> Result<u64> {
         let path = format!("/{}", self.options.db);
         let info: serde_json::Value =
             serde_json::from_slice(expect(&mut worker.connection, "GET", &path, &[], 200).await?)?;
         let docs = info["doc_count"].as_u64().ok_or("no doc_count")?;
-        let index = format!("{{\"index\":{{\"fields\":[\"{field}\"]}},\"ddoc\":\"{name}\",\"name\":\"{name}\"}}");
+        let index = serde_json::json!({ "index": { "fields": fields }, "ddoc": name, "name": name }).to_string();
         let path = format!("/{}/_index", self.options.db);
         expect(&mut worker.connection, "POST", &path, &[index.as_bytes()], 200).await?;
-        let query = format!(
-            "{{\"selector\":{{\"{field}\":{{\"$gt\":null}}}},\"limit\":1,\"use_index\":[\"{name}\",\"{name}\"],\"allow_fallback\":false}}"
-        );
+        let selector: serde_json::Map<String, serde_json::Value> =
+            fields.iter().map(|field| ((*field).to_owned(), serde_json::json!({ "$gt": null }))).collect();
+        let query = serde_json::json!({
+            "selector": selector, "limit": 1, "use_index": [name, name], "allow_fallback": false,
+        });
+        let query = query.to_string();
         let path = format!("/{}/_find", self.options.db);
         loop {
             let answer = worker.connection.exchange("POST", &path, &[query.as_bytes()]).await?;

@@ -21,6 +21,8 @@ use crate::store::record::{self, DocRecord};
 const BUILT_MAX: usize = 500;
 /// Bytes of JSON text looked at for it, the last document excepted.
 const BUILT_BYTES_MAX: usize = 512 << 10;
+/// Bytes of entries made with it, those of the last document excepted. There may be many indexes, and texts make long keys.
+const BUILT_ENTRY_BYTES_MAX: usize = 2 << 20;
 /// Entries cleared away with one command.
 const CLEARED_MAX: usize = 2_000;
 
@@ -127,10 +129,10 @@ impl Apply<'_> {
         }
         let under_way = |kept: &common::mango::kept::KeptHere| !kept.complete && kept.upto == from;
         let writer = Writer::new(self.indexes(uid)?.known.kept.iter().filter(|kept| under_way(kept)));
-        let (mut puts, mut passed, mut bytes) = (Vec::new(), 0, 0);
+        let (mut puts, mut passed, mut bytes, mut made) = (Vec::new(), 0, 0, 0);
         let (mut last, mut complete) = (from.clone(), true);
         for pair in self.overlay.scan(&(low, high)) {
-            if passed >= BUILT_MAX || bytes >= BUILT_BYTES_MAX {
+            if passed >= BUILT_MAX || bytes >= BUILT_BYTES_MAX || made >= BUILT_ENTRY_BYTES_MAX {
                 complete = false;
                 break;
             }
@@ -139,7 +141,9 @@ impl Apply<'_> {
             bytes += record.json.len();
             if !record.deleted {
                 for (number, columns) in writer.keys(&id, &record.winner, &record.json) {
-                    puts.push((entry(uid, number, &columns, &id), columns.len()));
+                    let key = entry(uid, number, &columns, &id);
+                    made += key.len();
+                    puts.push((key, columns.len()));
                 }
             }
             last = Some(id);

@@ -23,7 +23,7 @@ const PASSED_MAX: usize = 20_000;
 /// The same for a function in JavaScript, which is called with all rows of a group in a step.
 const PASSED_BY_FUNCTION_MAX: usize = 2_000;
 /// Rows counted one by one for [`ViewPage::before`].
-const BEFORE_COUNTED_MAX: usize = 10_000;
+const BEFORE_COUNTED_MAX: usize = 2_000;
 
 /// What is read.
 #[derive(Debug, Clone, Copy)]
