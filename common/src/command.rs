@@ -5,9 +5,10 @@ use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
 use crate::attachment::Sent;
-use crate::ids::{DbUid, DocId, Index, RequestId, Seq, Slot, UploadId};
+use crate::ids::{DbUid, DocId, Index, RequestId, Seq, ShardId, Slot, UploadId};
 use crate::mango::kept::Kept;
 use crate::rev::Rev;
+use crate::validation::{Defined, Fingerprint};
 
 /// One write, as a shard's log carries it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +74,16 @@ pub enum Op {
         /// Those that got their last chunk before this entry.
         before: Index,
     },
+    /// A write of documents of a database that has validation functions. Other databases' writes are sent bare: they
+    /// pay nothing for what they do not have.
+    Validated(Box<Validated>),
+    /// Take in what design documents on other shards define as validation functions.
+    AdoptValidators {
+        /// The database.
+        db: DbUid,
+        /// Those shards.
+        others: Vec<(ShardId, Defined)>,
+    },
 }
 
 impl Op {
@@ -88,6 +99,8 @@ impl Op {
             Op::DropDb { db } | Op::AdoptIndexes { db, .. } | Op::BuildIndexes { db } => Some(*db),
             Op::Attached(attached) => Some(attached.write.doc().db),
             Op::PutChunk(chunk) => Some(chunk.doc.db),
+            Op::Validated(validated) => validated.op.db(),
+            Op::AdoptValidators { db, .. } => Some(*db),
             Op::AdoptSlots { .. } | Op::ForgetUploads { .. } => None,
         }
     }
@@ -212,6 +225,26 @@ impl Bearer {
     }
 }
 
+/// A write, and why it may be taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Validated {
+    /// Why.
+    pub by: By,
+    /// [`Op::Edit`], [`Op::Graft`], [`Op::Atomic`] or [`Op::Attached`].
+    pub op: Op,
+}
+
+/// Why a write may be taken. The order of the variants is part of the log's format: add at the end only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum By {
+    /// These functions have nothing against it; if they are those of the shard.
+    Functions(Fingerprint),
+    /// Nobody is asked: it is a restore, or what the cluster notes down itself.
+    Exempt,
+    /// It may not: its functions refused it. What was uploaded for it is forgotten.
+    Nobody,
+}
+
 /// One chunk of an upload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PutChunk {
@@ -312,4 +345,6 @@ pub enum Outcome {
         /// Whether there are more.
         more: bool,
     },
+    /// It would be written, but was not put to the validation functions of this shard; nothing was done.
+    OtherValidators,
 }

@@ -22,5 +22,6 @@ pub mod rev;
 pub mod rev_tree;
 pub mod secret;
 pub mod state;
+pub mod validation;
 pub mod view;
 pub mod wire;

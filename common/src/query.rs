@@ -1,5 +1,6 @@
 //! What a replica is asked, and what it answers.
 
+mod before;
 mod find;
 mod tally;
 
@@ -11,6 +12,8 @@ use crate::ids::{DbUid, DocId, Seq};
 use crate::mango::kept::ShardIndexes;
 use crate::rev::Rev;
 use crate::rev_tree::RevTree;
+use crate::validation::ShardValidators;
+pub use before::{Before, Met, Replaced, Standing, Upon};
 pub use find::{Find, FindPage, FoundRow, Place};
 pub use tally::{Counted, Tally};
 
@@ -80,6 +83,13 @@ pub enum Query {
         blob: BlobDigest,
         /// Which of its chunks, from 0.
         number: u32,
+    },
+    /// What a write would meet.
+    Before(Box<Before>),
+    /// What the shard knows of the validation functions of a database.
+    Validators {
+        /// The database.
+        db: DbUid,
     },
 }
 
@@ -153,6 +163,10 @@ pub enum Answer {
     Counted(Counted),
     /// To [`Query::Chunk`]; `None` if it is not (or no longer) here.
     Chunk(Option<Bytes>),
+    /// To [`Query::Before`].
+    Met(Box<Met>),
+    /// To [`Query::Validators`].
+    Validators(Box<ShardValidators>),
 }
 
 /// Some ids, in order.

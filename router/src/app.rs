@@ -13,6 +13,7 @@ use crate::ops::Ops;
 use crate::ops::compact::Compactions;
 use crate::ops::indexes::Indexes;
 use crate::ops::upload::Uploads;
+use crate::ops::validation::Validation;
 use crate::replicator::Replicator;
 
 /// One router's state behind its HTTP API.
@@ -40,8 +41,8 @@ impl App {
             Quorum::Majority | Quorum::All => Consistency::Linearizable,
         };
         let replicator = Replicator::new(config.replicator.clone(), cluster.clone(), catalog.clone());
-        let (indexes, uploads) = (Indexes::default(), Uploads::default());
-        let ops = Ops { cluster, catalog, default_consistency, indexes, uploads };
+        let (indexes, uploads, validation) = (Indexes::default(), Uploads::default(), Validation::default());
+        let ops = Ops { cluster, catalog, default_consistency, indexes, uploads, validation };
         let (metrics, compactions) = (Metrics::new(), Compactions::default());
         Ok(Arc::new(Self { ops, auth, config, metrics, compactions, replicator }))
     }

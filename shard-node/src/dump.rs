@@ -1,11 +1,12 @@
 //! Log entries as JSON for people and tools. Nobody parses this to rebuild anything.
 
 use common::attachment::{Sent, Source};
-use common::command::{Address, Bearer, Command, Edit, Graft, Op};
+use common::command::{Address, Bearer, By, Command, Edit, Graft, Op};
+use common::validation::Defined;
 use serde_json::{Value, json};
 
 use crate::raft::committed::{Committed, Content};
-use common::ids::{DbUid, Index, Term};
+use common::ids::{DbUid, Index, ShardId, Term};
 
 /// Part of a shard's log, for people and tools.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -54,7 +55,16 @@ fn content(content: Content) -> WalContent {
 }
 
 fn command(command: &Command) -> Value {
-    let mut line = match &command.op {
+    let mut line = shown_op(&command.op);
+    line["request"] = Value::String(command.request.to_string());
+    if command.retry {
+        line["retry"] = Value::Bool(true);
+    }
+    line
+}
+
+fn shown_op(op: &Op) -> Value {
+    match op {
         Op::Edit(edit) => of_edit(edit),
         Op::Graft(graft) => grafted(graft),
         Op::Attached(attached) => {
@@ -102,12 +112,26 @@ fn command(command: &Command) -> Value {
             "edits": atomic.edits.iter().map(of_edit).collect::<Vec<_>>(),
         }),
         Op::AdoptSlots { version, slots } => json!({ "op": "adopt_slots", "version": version, "slots": slots.len() }),
-    };
-    line["request"] = Value::String(command.request.to_string());
-    if command.retry {
-        line["retry"] = Value::Bool(true);
+        Op::Validated(validated) => {
+            let mut line = shown_op(&validated.op);
+            line["let_in_by"] = match validated.by {
+                By::Functions(functions) => Value::String(functions.to_string()),
+                By::Exempt => "exempt".into(),
+                By::Nobody => "nobody".into(),
+            };
+            line
+        }
+        Op::AdoptValidators { db, others } => json!({
+            "op": "adopt_validators",
+            "db": db.to_string(),
+            "others": others.iter().map(of_others).collect::<Vec<_>>(),
+        }),
     }
-    line
+}
+
+fn of_others((shard, defined): &(ShardId, Defined)) -> Value {
+    let ddocs: Vec<&str> = defined.validators.iter().map(|validator| &*validator.ddoc).collect();
+    json!({ "shard": shard, "change": defined.change, "ddocs": ddocs })
 }
 
 fn of_edit(edit: &Edit) -> Value {

@@ -95,6 +95,20 @@ async fn seed(client: &Client) -> Result<()> {
     put(&format!("with/small.txt?rev={rev}"), b"small".to_vec()).await?;
     put("other-with/same.bin", large(0)).await?;
     put("empty-with/empty", Vec::new()).await?;
+    // From before the rule: it stays, and is restored, whatever the rule says.
+    client.put(&format!("/{DB}/broken"), BROKEN).await?.expect(201)?;
+    let rule = json!({ "validate_doc_update": "function (doc) { if (doc.broken) throw({forbidden: 'no'}) }" });
+    client.put(&format!("/{DB}/_design/rule"), rule.to_string()).await?.expect(201)?;
+    rule_holds(client).await
+}
+
+const BROKEN: &str = r#"{"broken":true}"#;
+
+/// On every shard, for what is new.
+async fn rule_holds(client: &Client) -> Result<()> {
+    for n in 0..20 {
+        client.put(&format!("/{DB}/broken-{n}"), BROKEN).await?.expect(403)?;
+    }
     Ok(())
 }
 
@@ -102,7 +116,18 @@ async fn seed(client: &Client) -> Result<()> {
 async fn seen(client: &Client) -> Result<BTreeMap<String, String>> {
     let mut seen = BTreeMap::new();
     let json = [("accept", "application/json")];
-    for id in ["forked", "gone", "edited", "deleted", "_design/d", "with", "other-with", "empty-with"] {
+    for id in [
+        "forked",
+        "gone",
+        "edited",
+        "deleted",
+        "_design/d",
+        "with",
+        "other-with",
+        "empty-with",
+        "broken",
+        "_design/rule",
+    ] {
         for query in ["open_revs=all&revs=true&attachments=true", "meta=true&revs=true"] {
             let path = format!("/{DB}/{id}?{query}");
             let reply = client.send(Method::GET, &path, &json, Vec::new().into()).await?;
@@ -238,6 +263,7 @@ async fn what_was_acknowledged_before_a_backup_began_is_in_it_and_comes_back_on_
         }
         all_there(&client, &before).await?;
         equal(&was, &seen(&client).await?)?;
+        rule_holds(&client).await?;
         println!("{} documents before the backup, {written} in the end; {}", before.len(), taken["total"]);
         refused(&["restore", "--from", &backup, "--url", client.base()], "a restore does not touch what is there").await
     })

@@ -24,7 +24,7 @@ use jiter::Peek;
 pub use attachments::{Follows, Form, Given, check_attachment_name, parse_attachments};
 pub use bulk::{Bulk, parse_bulk};
 pub use error::Error;
-pub use render::render;
+pub use render::{render, render_sent};
 use scan::Scanner;
 
 use crate::command::Body;

@@ -5,13 +5,20 @@ use crate::rev::{Rev, RevHash};
 /// Writes a document: `_id`, `_rev`, `_deleted` if it is, the body's members, then `extra` (name and JSON text).
 /// `json` is the text of an object, as [`super::parse`] keeps it.
 pub fn render(out: &mut Vec<u8>, id: &str, rev: &Rev, deleted: bool, extra: &[(&str, &str)], json: &[u8]) {
+    render_sent(out, id, Some(rev), deleted, extra, json);
+}
+
+/// The same for a document on its way in, which may have no revision yet.
+pub fn render_sent(out: &mut Vec<u8>, id: &str, rev: Option<&Rev>, deleted: bool, extra: &[(&str, &str)], json: &[u8]) {
     let members = members(json);
     let extra_bytes: usize = extra.iter().map(|(name, raw)| name.len() + raw.len() + 4).sum();
     out.reserve(id.len() + members.len() + extra_bytes + 80);
     out.extend_from_slice(b"{\"_id\":");
     push_string(out, id);
-    out.extend_from_slice(b",\"_rev\":");
-    push_rev(out, rev);
+    if let Some(rev) = rev {
+        out.extend_from_slice(b",\"_rev\":");
+        push_rev(out, rev);
+    }
     if deleted {
         out.extend_from_slice(b",\"_deleted\":true");
     }

@@ -93,24 +93,34 @@ pub fn decide(tree: Option<&RevTree>, asker: Asker, edit: &Edit) -> Decision {
 /// The leaf that an interactive edit continues, `None` if it starts a new tree; or what becomes of it, if it has no
 /// place.
 pub fn leaf<'t>(tree: Option<&'t RevTree>, asker: Asker, edit: &Edit) -> Result<Option<&'t Rev>, Decision> {
+    leaf_for(tree, asker, edit.kind, edit.parent.as_ref())
+}
+
+/// The same for an edit of this kind that names this parent.
+pub fn leaf_for<'t>(
+    tree: Option<&'t RevTree>,
+    asker: Asker,
+    kind: EditKind,
+    parent: Option<&Rev>,
+) -> Result<Option<&'t Rev>, Decision> {
     if let Some(settled) = asker.before(tree) {
         return Err(settled);
     }
     let winner = tree.and_then(RevTree::winner);
-    match (edit.kind, winner) {
+    match (kind, winner) {
         (EditKind::Delete, None) => return Err(Decision::NotFound { deleted: false }),
         (EditKind::Delete, Some(winner)) if winner.deleted => return Err(Decision::NotFound { deleted: true }),
         // It would say nothing that the tree does not say already.
         (EditKind::Tombstone, Some(winner)) if winner.deleted => return Err(Decision::Conflict),
         _ => {}
     }
-    place(tree, winner, edit.parent.as_ref()).ok_or(Decision::Conflict)
+    place(tree, winner, parent).ok_or(Decision::Conflict)
 }
 
-/// The newest ancestor of a graft whose body is here: what it keeps of attachments it keeps from there.
-pub fn kept_ancestor<'g>(tree: Option<&RevTree>, graft: &'g Graft) -> Option<&'g Rev> {
+/// The newest ancestor of a graft of this path whose body is here: what it keeps of attachments it keeps from there.
+pub fn kept_ancestor<'g>(tree: Option<&RevTree>, path: &'g [Rev]) -> Option<&'g Rev> {
     let tree = tree?;
-    graft.path.iter().skip(1).find(|rev| tree.get(rev).is_some_and(|node| node.stored))
+    path.iter().skip(1).find(|rev| tree.get(rev).is_some_and(|node| node.stored))
 }
 
 /// The leaf that an edit continues (`Some(None)`: it starts a new tree); `None` if it has no place.
@@ -137,19 +147,26 @@ fn write(tree: Option<&RevTree>, parent: Option<&Rev>, request: RequestId, edit:
     Decision::Write { tree, rev, dropped }
 }
 
+/// What becomes of a graft of this path, if there is nothing left to be done.
+pub fn graft_before(tree: Option<&RevTree>, asker: Asker, path: &[Rev]) -> Option<Decision> {
+    // A graft that was forgotten is one again: it finds its revision there.
+    if let Some(settled @ Decision::Repeat { .. }) = asker.before(tree) {
+        return Some(settled);
+    }
+    let Some(rev) = path.first() else { return Some(Decision::Conflict) };
+    let stored = tree.and_then(|tree| tree.get(rev)).is_some_and(|node| node.stored);
+    stored.then(|| Decision::Repeat { rev: rev.clone() })
+}
+
 /// Decides a replicated revision: never refused, and nothing happens if its body is here already, or if stemming would
 /// forget it at once. `tree` is the document's tree, `None` if it never existed.
 ///
 /// An empty path, which no router sends, names no revision: it is a [`Decision::Conflict`].
 pub fn decide_graft(tree: Option<&RevTree>, asker: Asker, graft: &Graft) -> Decision {
-    // A graft that was forgotten is one again: it finds its revision there.
-    if let Some(settled @ Decision::Repeat { .. }) = asker.before(tree) {
+    if let Some(settled) = graft_before(tree, asker, &graft.path) {
         return settled;
     }
     let Some(rev) = graft.path.first().cloned() else { return Decision::Conflict };
-    if tree.and_then(|tree| tree.get(&rev)).is_some_and(|node| node.stored) {
-        return Decision::Repeat { rev };
-    }
     let mut tree = tree.cloned().unwrap_or_default();
     tree.graft(&graft.path, graft.deleted, asker.request);
     let dropped = tree.stem(graft.revs_limit);

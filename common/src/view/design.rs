@@ -125,10 +125,10 @@ impl Design {
         Ok(Self { views, group, partitioned: member("partitioned"), language: language.into() })
     }
 
-    /// Whether a design document's body has a validation function.
-    pub fn has_validation(json: &[u8]) -> bool {
-        let body: Result<Map<String, Value>, _> = serde_json::from_slice(json);
-        body.is_ok_and(|body| body.contains_key("validate_doc_update"))
+    /// The validation function of a design document's body; `None` if it has none.
+    pub fn validation(json: &[u8]) -> Option<Box<str>> {
+        let body: Map<String, Value> = serde_json::from_slice(json).ok()?;
+        body.get("validate_doc_update")?.as_str().map(Box::from)
     }
 
     /// The view of that name.

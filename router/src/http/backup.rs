@@ -19,6 +19,7 @@ use crate::backup::catalog::{Catalog, Database, Export};
 use crate::cluster::catalog::DbEntry;
 use crate::ops;
 use crate::ops::bulk::Item;
+use crate::ops::validation::Author;
 use crate::ops::write::Change;
 
 /// Largest batch taken: a document of any size that was taken once, and its path.
@@ -95,7 +96,7 @@ pub(super) async fn load(call: &Call, body: Body) -> Answer {
             load => items.push(item(load)?),
         }
     }
-    for row in call.app.ops.bulk(&db, &items).await? {
+    for row in call.app.ops.bulk(&db, &Author::Restore, &items).await? {
         row?;
     }
     Ok(render::json(StatusCode::OK, format!("{{\"ok\":true,\"written\":{written}}}").into_bytes()))

@@ -36,7 +36,7 @@ pub(super) async fn write(call: &Call, db: DbName, body: Body) -> Answer {
             Err(error) => refused.push((at, id, error.into_row()?)),
         }
     }
-    let rows = call.app.ops.bulk(&db, &items).await?;
+    let rows = call.app.ops.bulk(&db, &call.author(), &items).await?;
     vet::written(call, &db);
     Ok(render::json(StatusCode::CREATED, shown(&items, &rows, refused, new_edits)))
 }
@@ -69,7 +69,7 @@ async fn atomic(call: &Call, db: DbName, bulk: Bulk) -> Answer {
         return Ok(render::json(StatusCode::FORBIDDEN, not_written(ids, refused)));
     }
     let request = call.request_id(&db, "_bulk_docs");
-    let outcomes = call.app.ops.atomic(&db, request, &edits).await?;
+    let outcomes = call.app.ops.atomic(&db, request, &call.author(), &edits).await?;
     let mut body = Vec::with_capacity(2 + edits.len() * 80);
     Ok(match outcomes {
         Outcomes::Written(revs) => {
@@ -78,6 +78,7 @@ async fn atomic(call: &Call, db: DbName, bulk: Bulk) -> Answer {
             render::json(StatusCode::CREATED, body)
         }
         Outcomes::Refused(reasons) => {
+            let status = reasons.iter().flatten().map(error::status_of_batch).max().unwrap_or(StatusCode::CONFLICT);
             let (mut ids, mut refused) = (Vec::new(), Vec::new());
             for (at, ((id, _), reason)) in edits.into_iter().zip(reasons).enumerate() {
                 match reason {
@@ -85,7 +86,7 @@ async fn atomic(call: &Call, db: DbName, bulk: Bulk) -> Answer {
                     None => ids.push(id),
                 }
             }
-            render::json(StatusCode::CONFLICT, not_written(ids, refused))
+            render::json(status, not_written(ids, refused))
         }
     })
 }

@@ -17,6 +17,7 @@ use super::{accept, body, render};
 use crate::app::App;
 use crate::auth::User;
 use crate::auth::rules::Level;
+use crate::ops::validation::Author;
 
 /// The client's name for an edit, so that a repeated request takes effect once.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -38,6 +39,11 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// Who is asking, as validation functions are told.
+    pub(crate) fn author(&self) -> Author {
+        Author::User { name: self.user.name.clone(), roles: self.user.roles.clone() }
+    }
+
     /// The options in the query.
     pub(crate) fn params(&self) -> Params<'_> {
         Params::of_query(self.parts.uri.query())

@@ -42,7 +42,7 @@ pub(super) async fn put(call: &Call, db: DbName, id: DocId, body: Body) -> Answe
     let request = call.request_id(&db, id.as_str());
     let change = Change::of(parsed, attachments, new_edits)?;
     let deleted = change.is_deletion();
-    let receipt = call.app.ops.write(&db, &id, Write { request, change }).await?;
+    let receipt = call.app.ops.write(&db, &id, Write { request, change, author: call.author() }).await?;
     vet::written(call, &db);
     let status = if deleted { StatusCode::OK } else { StatusCode::CREATED };
     Ok(written(call, &params, &db, &id, &receipt, status, true))
@@ -76,7 +76,7 @@ async fn write_parsed(
     let mut parsed = vet::document(call, db, id, parsed, true).await?;
     let attachments = given::taken(call, db, id, &mut parsed, None).await?;
     let change = Change::of(parsed, attachments, true)?;
-    let receipt = call.app.ops.write(db, id, Write { request, change }).await?;
+    let receipt = call.app.ops.write(db, id, Write { request, change, author: call.author() }).await?;
     vet::written(call, db);
     Ok(receipt)
 }
@@ -89,7 +89,7 @@ pub(super) async fn delete(call: &Call, db: DbName, id: DocId) -> Answer {
     let body = document::parse(Bytes::from_static(b"{}"), call.limits())?.body;
     let request = call.request_id(&db, id.as_str());
     let change = Change::Edit { parent, kind: EditKind::Delete, body, attachments: Vec::new() };
-    let receipt = call.app.ops.write(&db, &id, Write { request, change }).await?;
+    let receipt = call.app.ops.write(&db, &id, Write { request, change, author: call.author() }).await?;
     vet::written(call, &db);
     Ok(written(call, &params, &db, &id, &receipt, StatusCode::OK, false))
 }
@@ -110,7 +110,7 @@ pub(super) async fn copy(call: &Call, db: DbName, id: DocId) -> Answer {
         let body = vet::document(call, &db, &to, copied, true).await?.body;
         let attachments = given::copied(call, &db, (&id, &to), &from.attachments).await?;
         let change = Change::Edit { parent, kind: EditKind::Update, body, attachments };
-        call.app.ops.write(&db, &to, Write { request, change }).await?
+        call.app.ops.write(&db, &to, Write { request, change, author: call.author() }).await?
     };
     vet::written(call, &db);
     Ok(written(call, &params, &db, &to, &receipt, StatusCode::CREATED, true))

@@ -224,6 +224,11 @@ fn line_of(error: &ops::Error) -> Line {
             let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
             Line::new(status, error.name())
         }
+        ops::Error::Unserved(_) => Line::new(StatusCode::NOT_IMPLEMENTED, "not_implemented"),
+        ops::Error::Forbidden(_) => Line::new(StatusCode::FORBIDDEN, "forbidden"),
+        ops::Error::Unauthorized(_) => Line::new(StatusCode::UNAUTHORIZED, "unauthorized"),
+        ops::Error::Thrown { error, .. } => Line::new(StatusCode::INTERNAL_SERVER_ERROR, error),
+        ops::Error::ValidatorsChange => Line::new(StatusCode::SERVICE_UNAVAILABLE, "validators_change").soon(),
         ops::Error::IndexesChange | ops::Error::IndexNotBuilt => {
             Line::new(StatusCode::SERVICE_UNAVAILABLE, "index_not_built").soon()
         }
@@ -319,6 +324,15 @@ fn line_of_refusal(refusal: &Refusal) -> Line {
 /// The `error` and `reason` of a verb that was not done, for a row among others.
 pub(crate) fn of_row(error: &ops::Error) -> (&'static str, String) {
     (line_of(error).error, error.to_string())
+}
+
+/// What an atomic batch is answered of which this edit could not be written.
+pub(crate) fn status_of_batch(error: &ops::Error) -> StatusCode {
+    match error {
+        ops::Error::Forbidden(_) | ops::Error::Unauthorized(_) => StatusCode::FORBIDDEN,
+        ops::Error::Thrown { .. } | ops::Error::Function(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::CONFLICT,
+    }
 }
 
 fn row(out: &mut Vec<u8>, error: &str, reason: &str, shard: Option<ShardId>) {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::call::Call;
 use crate::cluster::catalog::DbEntry;
+use crate::ops::validation;
 
 /// The request object of a filter.
 pub(super) fn of(call: &Call, name: &DbName, db: &DbEntry, body: Option<&Bytes>) -> Value {
@@ -39,17 +40,11 @@ pub(super) fn of(call: &Call, name: &DbName, db: &DbEntry, body: Option<&Bytes>)
         "form": {},
         "cookie": {},
         "userCtx": user(call, name),
-        "secObj": security(db),
+        "secObj": validation::security(db),
     })
 }
 
 /// Who is asking.
 pub(super) fn user(call: &Call, name: &DbName) -> Value {
     json!({"db": name.as_str(), "name": call.user.name.as_deref(), "roles": &*call.user.roles})
-}
-
-/// The database's `_security`.
-pub(super) fn security(db: &DbEntry) -> Value {
-    let admin_only = || json!({"admins": {"roles": ["_admin"]}, "members": {"roles": ["_admin"]}});
-    db.security.as_ref().map_or_else(admin_only, |raw| serde_json::from_str(raw.get()).unwrap_or_else(|_| admin_only()))
 }

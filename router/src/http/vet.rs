@@ -7,7 +7,6 @@ use axum::response::Response;
 use common::document::{self, Parsed};
 use common::ids::{DbName, DocId};
 use common::query::{Consistency, Revs};
-use common::view::Design;
 use http::{Method, header};
 
 use super::access::{REPLICATOR, USERS, refuse_unless};
@@ -27,18 +26,15 @@ pub(super) async fn document(
     parsed: Parsed,
     new_edits: bool,
 ) -> Result<Parsed, Error> {
+    target(call, id)?;
+    if id.is_design() && !parsed.deleted {
+        ops::views::design::check(&parsed.body.json).await?;
+    }
     if db.as_str() == USERS && !id.is_local() {
         return user(call, db, id, parsed, new_edits).await;
     }
     if db.as_str() == REPLICATOR && !id.is_local() && !parsed.deleted {
         return replication(call, id, parsed);
-    }
-    target(call, id)?;
-    if id.is_design() && !parsed.deleted {
-        ops::views::design::check(&parsed.body.json).await?;
-        if Design::has_validation(&parsed.body.json) {
-            return Err(Error::NotImplemented("Validation functions are not served yet."));
-        }
     }
     Ok(parsed)
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use common::command::{Atomic, Command, Edit, Op, Outcome};
+use common::command::{Atomic, By, Command, Edit, Op, Outcome};
 use common::ids::{DbName, DocId, RequestId, ShardId};
 use common::rev::Rev;
 
+use super::validation::{Asked, Author, other_than, sent};
 use super::write::Change;
 use super::{Error, Ops, STALE_RETRIES_MAX, confused, moved};
 use crate::cluster::catalog::DbEntry;
@@ -14,6 +15,9 @@ use crate::cluster::catalog::DbEntry;
 pub const EDITS_MAX: usize = 1_000;
 /// Bytes of their JSON text: all of it is one entry of the log, which other writes wait for.
 pub const BYTES_MAX: usize = 4 << 20;
+
+/// Rounds of putting a batch to functions that were changed meanwhile.
+const OTHERS_MAX: u32 = 10;
 
 /// What became of a batch.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,27 +35,65 @@ impl Ops {
         &self,
         name: &DbName,
         request: RequestId,
+        author: &Author,
         edits: &[(DocId, Change)],
     ) -> Result<Outcomes, Error> {
-        let mut stale = None;
-        for _ in 0..STALE_RETRIES_MAX {
+        let (mut stale, mut others) = (0, 0);
+        loop {
             let db = self.db(name).await?;
             if !db.partitioned {
                 return Err(Error::bad("`atomic` needs a partitioned database."));
             }
             let Some((shard, atomic)) = self.placed(&db, edits)? else { return Ok(Outcomes::Written(Vec::new())) };
-            let command = Command { request, retry: false, op: Op::Atomic(atomic) };
-            match self.cluster.write(shard, command).await? {
+            let by = match self.let_all_in(&db, request, author, edits).await? {
+                Ok(by) => by,
+                Err(reasons) => return Ok(Outcomes::Refused(reasons)),
+            };
+            let command = Command { request, retry: false, op: sent(by, Op::Atomic(atomic)) };
+            let why = match self.cluster.write(shard, command).await? {
                 Outcome::Dropped => {
                     self.catalog.forget(db.uid);
-                    stale = Some(Error::NoDatabase);
+                    Error::NoDatabase
                 }
-                Outcome::NotOwner { version } => stale = Some(moved(shard, version)),
+                Outcome::NotOwner { version } => moved(shard, version),
+                Outcome::OtherValidators if others < OTHERS_MAX => {
+                    others += 1;
+                    self.learn(&db, other_than(by)).await?;
+                    continue;
+                }
+                Outcome::OtherValidators => return Err(Error::ValidatorsChange),
                 Outcome::Rows(rows) if rows.len() == edits.len() => return told(rows).ok_or_else(|| confused(shard)),
                 _ => return Err(confused(shard)),
+            };
+            stale += 1;
+            if stale >= STALE_RETRIES_MAX {
+                return Err(why);
             }
         }
-        Err(stale.expect("every turn of the loop ends with an outcome or with a reason"))
+    }
+
+    /// Puts the edits to the functions: by what all of them may be sent, or what is against each. If one of them is
+    /// settled whatever the functions say, so is the whole: the shard tells how.
+    async fn let_all_in(
+        &self,
+        db: &Arc<DbEntry>,
+        request: RequestId,
+        author: &Author,
+        edits: &[(DocId, Change)],
+    ) -> Result<Result<Option<By>, Vec<Option<Error>>>, Error> {
+        let asked: Vec<Asked<'_>> = edits.iter().map(|(id, change)| Asked { id, request, change }).collect();
+        let passed = self.let_in(db, author, &asked).await?;
+        if passed.iter().any(|one| matches!(one, Ok(None))) {
+            return Ok(Ok(None));
+        }
+        if passed.iter().any(Result::is_err) {
+            return Ok(Err(passed.into_iter().map(Result::err).collect()));
+        }
+        let mut all = passed.into_iter().flatten().flatten();
+        let first = all.next();
+        // Between two of them the functions were changed: the shard refuses either, and they are asked anew.
+        let same = all.all(|by| Some(by) == first);
+        Ok(Ok(first.filter(|_| same)))
     }
 
     /// The edits as a command, and the shard of their partition; `None` if there are none.

@@ -6,15 +6,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::command::{Command, LocalEdit, Op, Outcome};
+use common::command::{By, Command, LocalEdit, Op, Outcome};
 use common::ids::{DbName, DocId, RequestId, ShardId};
 use common::refusal::Refusal;
 use common::rev::Rev;
 
 use super::local::counter;
+use super::validation::{Asked, Author, other_than, sent};
 use super::write::Change;
 use super::{Error, Ops, STALE_RETRIES_MAX, moved};
 use crate::cluster::catalog::DbEntry;
+
+/// Rounds of putting documents to functions that were changed meanwhile.
+const REFUSED_MAX: u32 = 10;
 
 /// One document to write.
 #[derive(Debug, Clone)]
@@ -33,47 +37,93 @@ pub type Row = Result<Rev, Error>;
 /// What is still to be written: positions into the request, by shard.
 type Groups = BTreeMap<ShardId, Vec<(usize, Command)>>;
 
+/// What came of a document so far: what its shard said, or why it was not let in.
+type Progress = Option<Result<Outcome, Error>>;
+
 impl Ops {
-    /// Writes all items; a row for each, in order. An error concerns the whole request.
-    pub async fn bulk(&self, name: &DbName, items: &[Item]) -> Result<Vec<Row>, Error> {
-        let mut rows: Vec<Option<Outcome>> = vec![None; items.len()];
-        let mut stale = Error::NoDatabase;
-        for _ in 0..STALE_RETRIES_MAX {
+    /// Writes all items that are let in; a row for each, in order. An error concerns the whole request. Functions that
+    /// design documents among them define are in force when this comes back.
+    pub async fn bulk(&self, name: &DbName, author: &Author, items: &[Item]) -> Result<Vec<Row>, Error> {
+        let mut rows: Vec<Progress> = vec![None; items.len()];
+        let (mut stale, mut refused) = (0, 0);
+        loop {
             let db = self.db(name).await?;
-            let groups = self.group(&db, items, &rows)?;
-            self.write_groups(groups, &mut rows).await?;
-            match rows.iter().find_map(|row| is_stale(row.as_ref())) {
-                None => return Ok(rows.iter().zip(items).map(|(row, item)| row_of(&item.id, row.as_ref())).collect()),
-                Some(error) => {
-                    self.catalog.forget(db.uid);
-                    stale = error;
+            let left: Vec<usize> = (0..items.len()).filter(|at| is_left(rows[*at].as_ref())).collect();
+            let by = self.write_rest(&db, author, items, &left, &mut rows).await;
+            let by = by.map_err(|error| of_a_part(error, &rows))?;
+            if let Some(error) = rows.iter().find_map(|row| is_stale(row.as_ref())) {
+                self.catalog.forget(db.uid);
+                stale += 1;
+                if stale >= STALE_RETRIES_MAX {
+                    return Err(of_a_part(error, &rows));
+                }
+            } else if rows.iter().any(|row| is_refused(row.as_ref())) {
+                refused += 1;
+                if refused >= REFUSED_MAX {
+                    return Err(of_a_part(Error::ValidatorsChange, &rows));
+                }
+                let learned = self.learn(&db, other_than(by)).await;
+                learned.map_err(|error| of_a_part(error, &rows))?;
+                ask_again(items, &mut rows);
+            } else {
+                break;
+            }
+        }
+        let rows: Vec<Row> = rows.into_iter().zip(items).map(|(row, item)| row_of(&item.id, row)).collect();
+        let written = items.iter().zip(&rows).filter(|(_, row)| row.is_ok()).map(|(item, _)| &item.id);
+        self.settle_designs(name, written).await?;
+        Ok(rows)
+    }
+
+    /// Puts what is left to the functions, and writes what they let in; by which they were let in.
+    async fn write_rest(
+        &self,
+        db: &Arc<DbEntry>,
+        author: &Author,
+        items: &[Item],
+        left: &[usize],
+        rows: &mut [Progress],
+    ) -> Result<Option<By>, Error> {
+        let ask = |at: &usize| Asked { id: &items[*at].id, request: items[*at].request, change: &items[*at].change };
+        let asked: Vec<Asked<'_>> = left.iter().map(ask).collect();
+        let passed = self.let_in(db, author, &asked).await?;
+        let by = passed.iter().find_map(|one| one.as_ref().ok().copied().flatten());
+        let mut groups = Groups::new();
+        for (at, passed) in left.iter().zip(passed) {
+            match passed {
+                Ok(by) => self.place(db, &items[*at], by, *at, &mut groups)?,
+                Err(error) => {
+                    self.forget_uploads(db, &items[*at].id, &items[*at].change);
+                    rows[*at] = Some(Err(error));
                 }
             }
         }
-        Err(stale)
+        self.write_groups(groups, rows).await?;
+        Ok(by)
     }
 
-    /// Places the items that have no final outcome yet.
-    fn group(&self, db: &Arc<DbEntry>, items: &[Item], rows: &[Option<Outcome>]) -> Result<Groups, Error> {
-        let mut groups = Groups::new();
-        for (at, item) in items.iter().enumerate() {
-            if rows[at].is_some() && is_stale(rows[at].as_ref()).is_none() {
-                continue;
-            }
-            if db.partitioned {
-                item.id.partition()?;
-            }
-            let (shard, address) = self.cluster.locate(db.uid, db.partitioned, &item.id);
-            let op = match item.id.is_local() {
-                true => Op::Local(local_edit(item, address)?),
-                false => item.change.clone().into_op(db, address),
-            };
-            groups.entry(shard).or_default().push((at, Command { request: item.request, retry: false, op }));
+    /// Adds the command of one item to those of its shard.
+    fn place(
+        &self,
+        db: &Arc<DbEntry>,
+        item: &Item,
+        by: Option<By>,
+        at: usize,
+        groups: &mut Groups,
+    ) -> Result<(), Error> {
+        if db.partitioned {
+            item.id.partition()?;
         }
-        Ok(groups)
+        let (shard, address) = self.cluster.locate(db.uid, db.partitioned, &item.id);
+        let op = match item.id.is_local() {
+            true => Op::Local(local_edit(item, address)?),
+            false => sent(by, item.change.clone().into_op(db, address)),
+        };
+        groups.entry(shard).or_default().push((at, Command { request: item.request, retry: false, op }));
+        Ok(())
     }
 
-    async fn write_groups(&self, groups: Groups, rows: &mut [Option<Outcome>]) -> Result<(), Error> {
+    async fn write_groups(&self, groups: Groups, rows: &mut [Progress]) -> Result<(), Error> {
         let writes = groups.into_iter().map(|(shard, group)| async move {
             let (places, commands): (Vec<_>, Vec<_>) = group.into_iter().unzip();
             (places, self.cluster.write_many(shard, commands).await)
@@ -81,14 +131,14 @@ impl Ops {
         let mut refusal: Option<Refusal> = None;
         for (places, answer) in futures::future::join_all(writes).await {
             match answer {
-                Ok(outcomes) => places.into_iter().zip(outcomes).for_each(|(at, outcome)| rows[at] = Some(outcome)),
+                Ok(outcomes) => places.into_iter().zip(outcomes).for_each(|(at, outcome)| rows[at] = Some(Ok(outcome))),
                 Err(other) => refusal = Some(worse(refusal, other)),
             }
         }
         match refusal {
             None => Ok(()),
             // Some documents are written and others are not: the caller cannot know which, so nothing less is true.
-            Some(refusal) if rows.iter().any(Option::is_some) => Err(Error::Refused(unknown(refusal))),
+            Some(refusal) if rows.iter().any(is_done) => Err(Error::Refused(unknown(refusal))),
             Some(refusal) => Err(Error::Refused(refusal)),
         }
     }
@@ -107,21 +157,67 @@ fn local_edit(item: &Item, doc: common::command::Address) -> Result<LocalEdit, E
     }
 }
 
-fn is_stale(outcome: Option<&Outcome>) -> Option<Error> {
-    match outcome? {
+fn is_stale(row: Option<&Result<Outcome, Error>>) -> Option<Error> {
+    match row?.as_ref().ok()? {
         Outcome::Dropped => Some(Error::NoDatabase),
         Outcome::NotOwner { version } => Some(moved(crate::cluster::CATALOG_SHARD, *version)),
         _ => None,
     }
 }
 
-fn row_of(id: &DocId, outcome: Option<&Outcome>) -> Row {
+/// Whether the shard goes by other functions than those that the document was put to.
+fn is_refused(row: Option<&Result<Outcome, Error>>) -> bool {
+    matches!(row, Some(Ok(Outcome::OtherValidators)))
+}
+
+/// Whether there is no final outcome yet.
+fn is_left(row: Option<&Result<Outcome, Error>>) -> bool {
+    row.is_none() || is_refused(row) || is_stale(row).is_some()
+}
+
+/// Whether something may have been done.
+fn is_done(row: &Progress) -> bool {
+    matches!(row, Some(Ok(_))) && !is_left(row.as_ref())
+}
+
+/// An error of the whole request where a part of it is done: the caller cannot know which.
+fn of_a_part(error: Error, rows: &[Progress]) -> Error {
+    match error {
+        error if !rows.iter().any(is_done) => error,
+        Error::Refused(refusal) => Error::Refused(unknown(refusal)),
+        Error::ValidatorsChange => Error::Refused(Refusal::UnknownOutcome { shard: crate::cluster::CATALOG_SHARD }),
+        error => error,
+    }
+}
+
+/// Documents that are put to other functions are written later than those behind them: what conflicted behind one is
+/// asked again, too.
+fn ask_again(items: &[Item], rows: &mut [Progress]) {
+    let late: Vec<&DocId> =
+        items.iter().zip(&*rows).filter(|(_, row)| is_refused(row.as_ref())).map(|(item, _)| &item.id).collect();
+    let late: std::collections::BTreeSet<&DocId> = late.into_iter().collect();
+    for (item, row) in items.iter().zip(rows) {
+        if matches!(row, Some(Ok(Outcome::Conflict))) && late.contains(&item.id) {
+            *row = None;
+        }
+    }
+}
+
+fn row_of(id: &DocId, row: Progress) -> Row {
+    match row {
+        Some(Err(error)) => Err(error),
+        Some(Ok(outcome)) => row_of_outcome(id, outcome),
+        None => Err(Error::Conflict),
+    }
+}
+
+fn row_of_outcome(id: &DocId, outcome: Outcome) -> Row {
     match outcome {
-        Some(Outcome::Written { rev, .. }) => Ok(rev.clone()),
-        Some(Outcome::NotFound { deleted: true }) => Err(Error::Deleted),
-        Some(Outcome::NotFound { deleted: false }) => Err(Error::Missing),
-        Some(Outcome::MissingStub { name }) => Err(Error::MissingStub { id: id.as_str().into(), name: name.clone() }),
-        Some(Outcome::MissingUpload) => Err(Error::UploadLost),
+        Outcome::Written { rev, .. } => Ok(rev),
+        Outcome::NotFound { deleted: true } => Err(Error::Deleted),
+        Outcome::NotFound { deleted: false } => Err(Error::Missing),
+        Outcome::MissingStub { name } => Err(Error::MissingStub { id: id.as_str().into(), name }),
+        Outcome::MissingUpload => Err(Error::UploadLost),
         _ => Err(Error::Conflict),
     }
 }

@@ -56,6 +56,26 @@ pub enum Error {
     /// A function of a design document failed where that cannot be passed over.
     #[error("{0}")]
     Function(String),
+    /// What is not served here.
+    #[error("{0}")]
+    Unserved(&'static str),
+    /// A validation function does not allow it.
+    #[error("{0}")]
+    Forbidden(Box<str>),
+    /// A validation function wants to know who is asking.
+    #[error("{0}")]
+    Unauthorized(Box<str>),
+    /// A validation function threw something else.
+    #[error("{reason}")]
+    Thrown {
+        /// What kind of thing.
+        error: &'static str,
+        /// What it says.
+        reason: Box<str>,
+    },
+    /// The validation functions of the database changed while a document was put to them, again and again.
+    #[error("The validation functions of the database are being changed; try again.")]
+    ValidatorsChange,
     /// The document has no such attachment.
     #[error("Document is missing attachment")]
     NoAttachment,

@@ -12,6 +12,7 @@ use common::query::{Consistency, RevBody, Revs};
 use uuid::Uuid;
 
 use super::get::Wanted;
+use super::validation::Author;
 use super::write::{Change, Write};
 use super::{Error, Ops};
 
@@ -31,7 +32,7 @@ impl Ops {
             let body = document::parse(text, limits)?.body;
             let attachments = old.iter().flat_map(|old| &old.attachments).map(Attachment::stub).collect();
             let change = Change::Edit { parent: old.map(|old| old.rev), kind: EditKind::Update, body, attachments };
-            match self.write(db, &id, Write { request: RequestId(Uuid::new_v4()), change }).await {
+            match self.write(db, &id, edit(change)).await {
                 Ok(_) => break true,
                 Err(Error::Conflict) if edits < EDITS_MAX => edits += 1,
                 Err(error) => return Err(error),
@@ -59,7 +60,7 @@ impl Ops {
             let kept = old.attachments.iter().filter(|_| !kind.deletes());
             let attachments = kept.map(Attachment::stub).collect();
             let change = Change::Edit { parent: Some(old.rev), kind, body, attachments };
-            match self.write(db, id, Write { request: RequestId(Uuid::new_v4()), change }).await {
+            match self.write(db, id, edit(change)).await {
                 Ok(_) => break,
                 Err(Error::Conflict) if edits < EDITS_MAX => edits += 1,
                 Err(error) => return Err(error),
@@ -79,6 +80,11 @@ impl Ops {
         let (doc, _) = self.get(db, id, &wanted, Consistency::Linearizable).await?;
         Ok(doc.and_then(|doc| doc.found.into_iter().next()).filter(|found| !found.deleted))
     }
+}
+
+/// An edit of a design document, which is put to no functions: it does not matter whose it is.
+fn edit(change: Change) -> Write {
+    Write { request: RequestId(Uuid::new_v4()), change, author: Author::Restore }
 }
 
 fn parsed(json: &Bytes) -> Result<Value<'_>, Error> {

@@ -18,6 +18,7 @@ mod partition;
 pub mod purge;
 pub mod revs;
 pub mod upload;
+pub mod validation;
 pub mod views;
 pub mod write;
 
@@ -50,6 +51,8 @@ pub struct Ops {
     pub indexes: indexes::Indexes,
     /// The attachments on their way in.
     pub uploads: upload::Uploads,
+    /// What is known of the databases' validation functions.
+    pub validation: validation::Validation,
 }
 
 /// A write that went in.

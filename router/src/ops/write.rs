@@ -4,9 +4,10 @@ use common::attachment::Sent;
 use common::command::{Address, Attached, Bearer, Body, Edit, EditKind, Graft, Op, Outcome};
 use common::document::Parsed;
 use common::ids::{DbName, DocId, RequestId};
-use common::query::{Answer, Consistency, Query, RevBody, Revs};
+use common::query::{Answer, Consistency, Query, RevBody, Revs, Upon};
 use common::rev::Rev;
 
+use super::validation::Author;
 use super::{Error, Ops, Receipt};
 use crate::cluster::catalog::DbEntry;
 
@@ -17,6 +18,8 @@ pub struct Write {
     pub request: RequestId,
     /// What to write.
     pub change: Change,
+    /// Whose it is.
+    pub author: Author,
 }
 
 /// What a write does to a document.
@@ -66,6 +69,28 @@ impl Change {
         }
     }
 
+    /// All attachments the document is to have.
+    pub(super) fn attachments(&self) -> &[Sent] {
+        match self {
+            Self::Edit { attachments, .. } | Self::Graft { attachments, .. } => attachments,
+        }
+    }
+
+    /// The new body.
+    pub(super) fn body(&self) -> &Body {
+        match self {
+            Self::Edit { body, .. } | Self::Graft { body, .. } => body,
+        }
+    }
+
+    /// Where it wants to stand in the document's tree.
+    pub(super) fn upon(&self) -> Upon {
+        match self {
+            Self::Edit { parent, kind, .. } => Upon::Edit { parent: parent.clone(), kind: *kind },
+            Self::Graft { path, .. } => Upon::Graft { path: path.clone() },
+        }
+    }
+
     pub(super) fn into_op(self, db: &DbEntry, doc: Address) -> Op {
         let revs_limit = db.revs_limit;
         let (write, attachments) = match self {
@@ -85,12 +110,15 @@ impl Change {
 }
 
 impl Ops {
-    /// Writes one document and tells its new revision.
+    /// Writes one document, if its database's functions let it in, and tells its new revision. A function that a design
+    /// document defines is in force when this comes back.
     pub async fn write(&self, db: &DbName, id: &DocId, write: Write) -> Result<Receipt, Error> {
-        let Write { request, change } = write;
-        let (outcome, shard) = self.write_one(db, id, request, |db, doc| change.clone().into_op(db, doc)).await?;
+        let (outcome, shard) = self.write_let_in(db, id, &write).await?;
         match outcome {
-            Outcome::Written { rev, .. } => Ok(Receipt { rev, shard }),
+            Outcome::Written { rev, .. } => {
+                self.settle_designs(db, std::iter::once(id)).await?;
+                Ok(Receipt { rev, shard })
+            }
             Outcome::NotFound { deleted: true } => Err(Error::Deleted),
             Outcome::NotFound { deleted: false } => Err(Error::Missing),
             Outcome::MissingStub { name } => Err(Error::MissingStub { id: id.as_str().into(), name }),

@@ -15,6 +15,7 @@ use common::ids::ShardId;
 use common::metrics::{BATCH_REQUESTS, Histogram};
 use common::query::Query;
 use common::refusal::Refusal;
+use common::validation::Defined;
 use futures::future::BoxFuture;
 use http::HeaderValue;
 use tokio::sync::{Notify, oneshot};
@@ -49,29 +50,37 @@ pub trait Weight {
 
 impl Weight for Command {
     fn bytes(&self) -> usize {
-        let op = match &self.op {
-            Op::Edit(edit) => edit.body.json.len() + edit.doc.id.as_str().len(),
-            Op::Graft(graft) => graft.body.json.len() + graft.doc.id.as_str().len() + 32 * graft.path.len(),
-            Op::Local(local) => local.json.as_ref().map_or(0, |json| json.len()) + local.doc.id.as_str().len(),
-            Op::DropDb { .. } => 0,
-            Op::BuildIndexes { .. } => BUILD_BYTES,
-            Op::AdoptIndexes { indexes, .. } => indexes.iter().map(|index| 64 + 2 * index.definition.shown.len()).sum(),
-            Op::Compact { doc } => doc.id.as_str().len(),
-            Op::Purge(purge) => purge.doc.id.as_str().len() + 32 * purge.revs.len(),
-            Op::Atomic(atomic) => {
-                atomic.edits.iter().map(|edit| edit.body.json.len() + edit.doc.id.as_str().len() + 128).sum()
-            }
-            Op::AdoptSlots { slots, .. } => 2 * slots.len(),
-            Op::Attached(attached) => {
-                let (doc, body) = (attached.write.doc(), attached.write.body());
-                let path = if let Bearer::Graft(graft) = &attached.write { 32 * graft.path.len() } else { 0 };
-                let attachments: usize = attached.attachments.iter().map(Sent::bytes).sum();
-                doc.id.as_str().len() + body.json.len() + path + attachments
-            }
-            Op::PutChunk(chunk) => chunk.bytes.len() + chunk.doc.id.as_str().len(),
-            Op::ForgetUploads { .. } => 0,
-        };
-        op + 128
+        weight(&self.op) + 128
+    }
+}
+
+fn weight(op: &Op) -> usize {
+    match op {
+        Op::Edit(edit) => edit.body.json.len() + edit.doc.id.as_str().len(),
+        Op::Graft(graft) => graft.body.json.len() + graft.doc.id.as_str().len() + 32 * graft.path.len(),
+        Op::Local(local) => local.json.as_ref().map_or(0, |json| json.len()) + local.doc.id.as_str().len(),
+        Op::DropDb { .. } => 0,
+        Op::BuildIndexes { .. } => BUILD_BYTES,
+        Op::AdoptIndexes { indexes, .. } => indexes.iter().map(|index| 64 + 2 * index.definition.shown.len()).sum(),
+        Op::Compact { doc } => doc.id.as_str().len(),
+        Op::Purge(purge) => purge.doc.id.as_str().len() + 32 * purge.revs.len(),
+        Op::Atomic(atomic) => {
+            atomic.edits.iter().map(|edit| edit.body.json.len() + edit.doc.id.as_str().len() + 128).sum()
+        }
+        Op::AdoptSlots { slots, .. } => 2 * slots.len(),
+        Op::Attached(attached) => {
+            let (doc, body) = (attached.write.doc(), attached.write.body());
+            let path = if let Bearer::Graft(graft) = &attached.write { 32 * graft.path.len() } else { 0 };
+            let attachments: usize = attached.attachments.iter().map(Sent::bytes).sum();
+            doc.id.as_str().len() + body.json.len() + path + attachments
+        }
+        Op::PutChunk(chunk) => chunk.bytes.len() + chunk.doc.id.as_str().len(),
+        Op::ForgetUploads { .. } => 0,
+        Op::Validated(validated) => weight(&validated.op) + 16,
+        Op::AdoptValidators { others, .. } => {
+            let of = |defined: &Defined| defined.validators.iter().map(|one| one.ddoc.len() + 40).sum::<usize>();
+            others.iter().map(|(_, defined)| of(defined) + 16).sum()
+        }
     }
 }
 

@@ -84,6 +84,11 @@ impl TestCluster {
         OtherRouter { cluster, app, replicator }
     }
 
+    /// The way to its shards.
+    pub(crate) fn commands(&self) -> &Cluster {
+        &self.cluster
+    }
+
     pub(crate) async fn ask(&self, ask: &Ask) -> Answered {
         answer(if ask.closed { &self.closed } else { &self.app }, ask).await
     }

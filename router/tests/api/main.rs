@@ -21,6 +21,7 @@ mod replicator;
 mod scatter;
 mod script;
 mod transcript;
+mod validation;
 mod views;
 
 use cluster::TestCluster;

@@ -62,7 +62,7 @@ pub enum Verb {
     Map,
     /// With `[document, request]`; gives `true` or `false`.
     Filter,
-    /// With `[new, old, userCtx, secObj]`; gives `true`, or fails.
+    /// With `[new, old, userCtx, secObj]`; gives `true`, or fails with what it threw.
     Validate,
     /// With `[keys, values, rereduce]`; gives the value.
     Reduce,
@@ -200,7 +200,8 @@ impl Sandbox {
         &self.counts
     }
 
-    /// Makes calls, in order; an answer for each. All but maps end with the first that fails.
+    /// Makes calls, in order; an answer for each. Filters and reduces end with the first that fails, validations with the
+    /// first that is stopped.
     pub async fn call(&self, program: Arc<Program>, verb: Verb, calls: Vec<Call>) -> Result<Vec<Answer>, Error> {
         let (reply, answer) = oneshot::channel();
         self.jobs.try_send(Job { program, verb, calls, reply }).map_err(|error| match error {

@@ -33,6 +33,18 @@ pub(super) fn run(waiting: &Mutex<Receiver<Job>>, limits: Limits, counts: &Count
     }
 }
 
+/// Whether the rest of a batch is not called behind a call that failed.
+fn ends(verb: Verb, failure: &Failure) -> bool {
+    match verb {
+        // A document is left out.
+        Verb::Map => false,
+        // Each document is judged by itself. One that takes too long is as much as a batch may cost.
+        Verb::Validate => matches!(failure, Failure::TooLong | Failure::TooLarge(_)),
+        // Whoever asked has got their answer.
+        Verb::Filter | Verb::Reduce => true,
+    }
+}
+
 struct Worker<'a> {
     limits: Limits,
     counts: &'a Counts,
@@ -57,8 +69,7 @@ impl Worker<'_> {
             }
             let (answer, state) = machine.call(verb, function, text);
             self.count(&answer);
-            // A failed map is passed over; whoever asked for anything else has got their answer.
-            let over = answer.is_err() && verb != Verb::Map;
+            let over = answer.as_ref().is_err_and(|failure| ends(verb, failure));
             answers.push(answer);
             if state == State::Broken {
                 machine = Machine::new(program, self.limits)?;

@@ -220,7 +220,8 @@ impl Replica {
         let lag_ms = millis(lag);
         let queries = request.queries;
         let point = |query: &Query| {
-            matches!(query, Query::Doc { .. } | Query::Local { .. } | Query::Info { .. } | Query::Indexes { .. })
+            let small = matches!(query, Query::Info { .. } | Query::Indexes { .. } | Query::Validators { .. });
+            small || matches!(query, Query::Doc { .. } | Query::Local { .. } | Query::Before(_))
         };
         let on_the_spot = queries.len() <= READS_ON_THE_SPOT_MAX && queries.iter().all(point);
         let at_once = if on_the_spot { self.group.try_read(|reader| answer(reader, &queries)) } else { None };

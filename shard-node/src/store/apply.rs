@@ -9,11 +9,12 @@ mod attachments;
 mod compact;
 mod indexes;
 mod purge;
+mod validators;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use common::command::{Address, Command, LocalEdit, Op, Outcome};
+use common::command::{Address, By, Command, LocalEdit, Op, Outcome};
 use common::edit::{self, Asker, Decision};
 use common::ids::{DbUid, Index, Seq, Slot};
 use common::query::DbCounters;
@@ -60,6 +61,8 @@ struct Db {
     counted: bool,
     /// Loaded at the first document.
     indexes: Option<indexes::Indexes>,
+    /// Loaded at the first document.
+    validators: Option<validators::Validators>,
 }
 
 /// A document as a command finds it.
@@ -91,9 +94,13 @@ impl<'a> Apply<'a> {
     /// Folds in one command of the log entry at `index`.
     pub fn command(&mut self, index: Index, command: &Command) -> Result<Outcome, Error> {
         let asker = Asker { request: command.request, retry: command.retry };
-        match &command.op {
-            Op::Edit(op) => self.document(index, &op.doc, &op.body, |tree| edit::decide(tree, asker, op)),
-            Op::Graft(op) => self.document(index, &op.doc, &op.body, |tree| edit::decide_graft(tree, asker, op)),
+        let (by, op) = match &command.op {
+            Op::Validated(validated) => (Some(validated.by), &validated.op),
+            bare => (None, bare),
+        };
+        match op {
+            Op::Edit(op) => self.document(index, by, &op.doc, &op.body, |tree| edit::decide(tree, asker, op)),
+            Op::Graft(op) => self.document(index, by, &op.doc, &op.body, |tree| edit::decide_graft(tree, asker, op)),
             Op::Local(op) => self.local(asker, op),
             Op::DropDb { db } => self.drop_db(*db),
             Op::AdoptSlots { version, slots } => self.adopt(*version, slots),
@@ -101,10 +108,13 @@ impl<'a> Apply<'a> {
             Op::Purge(op) => self.purge(index, command.request, op),
             Op::AdoptIndexes { db, version, indexes } => self.adopt_indexes(*db, *version, indexes),
             Op::BuildIndexes { db } => self.build_indexes(*db),
-            Op::Atomic(op) => self.atomic(index, asker, op),
-            Op::Attached(op) => self.attached(index, asker, op),
+            Op::Atomic(op) => self.atomic(index, asker, by, op),
+            Op::Attached(op) => self.attached(index, asker, by, op),
             Op::PutChunk(op) => self.put_chunk(index, op),
             Op::ForgetUploads { before } => self.forget_uploads(*before),
+            Op::AdoptValidators { db, others } => self.adopt_validators(*db, others),
+            // One in another, which no router sends: it was put to one set of functions at most.
+            Op::Validated(_) => Ok(Outcome::OtherValidators),
         }
     }
 
@@ -128,6 +138,10 @@ impl<'a> Apply<'a> {
             if let Some(indexes) = db.indexes.as_ref().filter(|_| indexes_changed && !db.dropped) {
                 overlay.put(Key::Indexes(*uid).encode(), record::encode(indexes.known()));
             }
+            let validators_changed = db.validators.as_mut().is_some_and(validators::Validators::take_changed);
+            if let Some(validators) = db.validators.as_ref().filter(|_| validators_changed && !db.dropped) {
+                overlay.put(Key::Validators(*uid).encode(), record::encode(validators.known()));
+            }
             let (moved, counted) = (std::mem::take(&mut db.changed), std::mem::take(&mut db.counted));
             if moved {
                 changed.push(*uid);
@@ -148,6 +162,7 @@ impl<'a> Apply<'a> {
     fn document(
         &mut self,
         index: Index,
+        by: Option<By>,
         at: &Address,
         body: &common::command::Body,
         decide: impl FnOnce(Option<&RevTree>) -> Decision,
@@ -158,6 +173,9 @@ impl<'a> Apply<'a> {
         let key = Key::Doc(at.db, at.id.clone()).encode();
         let old = self.open(&key)?;
         let decision = decide(old.as_ref().map(|(_, tree)| tree));
+        if matches!(decision, Decision::Write { .. }) && !self.is_let_in(at, by)? {
+            return Ok(Outcome::OtherValidators);
+        }
         let body = Body::plain(body.json.clone());
         self.carry_out(index, at, Found { key, old }, decision, body)
     }
@@ -358,7 +376,14 @@ impl<'a> Apply<'a> {
             std::collections::btree_map::Entry::Occupied(known) => Ok(known.into_mut()),
             std::collections::btree_map::Entry::Vacant(vacant) => {
                 let (counters, dropped) = (counters(self.reader, uid)?, is_dropped(self.reader, uid)?);
-                Ok(vacant.insert(Db { counters, dropped, changed: false, counted: false, indexes: None }))
+                Ok(vacant.insert(Db {
+                    counters,
+                    dropped,
+                    changed: false,
+                    counted: false,
+                    indexes: None,
+                    validators: None,
+                }))
             }
         }
     }

@@ -3,7 +3,9 @@
 //! The bytes sort as the meaning does: documents of a database by the bytes of their ids, its stream by seq. All keys
 //! of one database lie side by side, so that a dropped one is one range. Reads and writes nothing.
 
-use std::fmt;
+mod shown;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
 use common::attachment::BlobDigest;
@@ -39,6 +41,7 @@ const PURGE_NUMBER: u8 = 1;
 const PURGE_REQUEST: u8 = 2;
 const INDEXES: u8 = 10;
 const VIEW: u8 = 11;
+const VALIDATORS: u8 = 12;
 
 const TAG: usize = 1;
 const UID: usize = 16;
@@ -77,6 +80,8 @@ pub enum Key {
     Entry(DbUid, u32, Bytes),
     /// What is known of a database's indexes.
     Indexes(DbUid),
+    /// What is known of a database's validation functions.
+    Validators(DbUid),
     /// A part of an index of views, see [`super::views`].
     View(DbUid, Signature, Bytes),
     /// An upload that no write has named yet.
@@ -119,6 +124,7 @@ impl Key {
             }
             Self::Entry(db, number, rest) => [&entries(*db, *number).0[..], rest].concat().into(),
             Self::Indexes(db) => in_db(*db, INDEXES, 0).into(),
+            Self::Validators(db) => in_db(*db, VALIDATORS, 0).into(),
             Self::View(db, signature, rest) => [&view(*db, *signature).0[..], rest].concat().into(),
         }
     }
@@ -158,6 +164,7 @@ impl Key {
                 Ok(Self::Entry(db, u32::from_be_bytes(*number), Bytes::copy_from_slice(rest)))
             }
             INDEXES if rest.is_empty() => Ok(Self::Indexes(db)),
+            VALIDATORS if rest.is_empty() => Ok(Self::Validators(db)),
             VIEW => {
                 let (signature, rest) = rest.split_first_chunk().ok_or(Unknown)?;
                 Ok(Self::View(db, Signature(*signature), Bytes::copy_from_slice(rest)))
@@ -193,33 +200,8 @@ impl Key {
             }
             Self::ByPartition(db, ..) => Some(*db),
             Self::Purges(db) | Self::Purge(db, _) | Self::PurgeRequest(db, _) => Some(*db),
-            Self::Entry(db, ..) | Self::Indexes(db) | Self::View(db, ..) => Some(*db),
+            Self::Entry(db, ..) | Self::Indexes(db) | Self::Validators(db) | Self::View(db, ..) => Some(*db),
             Self::Upload(db, _) | Self::Blob(db, _) | Self::Chunk(db, ..) => Some(*db),
-        }
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Applied => f.write_str("applied"),
-            Self::Meta(name) => write!(f, "meta {name}"),
-            Self::Dropped(db) => write!(f, "dropped {db}"),
-            Self::Counters(db) => write!(f, "counters {db}"),
-            Self::Doc(db, id) => write!(f, "doc {db} {id}"),
-            Self::Body(db, id, rev) => write!(f, "body {db} {id} {rev}"),
-            Self::BySeq(db, seq) => write!(f, "seq {db} {seq}"),
-            Self::ByPartition(db, partition, seq) => write!(f, "seq {db} {partition} {seq}"),
-            Self::Local(db, id) => write!(f, "local {db} {id}"),
-            Self::Purges(db) => write!(f, "purges {db}"),
-            Self::Purge(db, number) => write!(f, "purge {db} {number}"),
-            Self::PurgeRequest(db, RequestId(request)) => write!(f, "purge request {db} {request}"),
-            Self::Entry(db, number, rest) => write!(f, "entry {db} {number} {rest:?}"),
-            Self::Indexes(db) => write!(f, "indexes {db}"),
-            Self::View(db, signature, rest) => write!(f, "view {db} {signature} {rest:?}"),
-            Self::Upload(db, upload) => write!(f, "upload {db} {upload}"),
-            Self::Blob(db, digest) => write!(f, "blob {db} {digest}"),
-            Self::Chunk(db, upload, number) => write!(f, "chunk {db} {upload} {number}"),
         }
     }
 }
@@ -445,6 +427,3 @@ fn text(bytes: &[u8]) -> Result<&str, Unknown> {
 fn id(bytes: &[u8]) -> Result<DocId, Unknown> {
     DocId::parse(text(bytes)?).map_err(|_| Unknown)
 }
-
-#[cfg(test)]
-mod tests;

@@ -18,6 +18,7 @@ pub mod snapshot;
 mod sweep;
 mod tally;
 pub mod uploads;
+mod validators;
 pub mod views;
 
 #[cfg(test)]

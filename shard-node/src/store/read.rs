@@ -12,7 +12,7 @@ use common::rev_tree::RevTree;
 
 use super::keys::Key;
 use super::record::{self, BlobRecord, DocRecord, LocalRecord};
-use super::{counters, damaged, decoded, doc, find, indexes, is_dropped, range, tally};
+use super::{counters, damaged, decoded, doc, find, indexes, is_dropped, range, tally, validators};
 use crate::storage::{Error, Read};
 
 /// Answers one query.
@@ -20,7 +20,8 @@ pub fn read(reader: &dyn Read, query: &Query) -> Result<Answer, Error> {
     let db = match query {
         Query::Doc { db, .. } | Query::Local { db, .. } | Query::Info { db } => *db,
         Query::Range(range) | Query::Locals(range) => range.db,
-        Query::OldBodies { db, .. } | Query::Indexes { db } => *db,
+        Query::OldBodies { db, .. } | Query::Indexes { db } | Query::Validators { db } => *db,
+        Query::Before(before) => before.db,
         Query::Find(find) => find.db,
         Query::Tally(tally) => tally.db,
         Query::Chunk { db, .. } => *db,
@@ -41,6 +42,8 @@ fn answer(reader: &dyn Read, query: &Query) -> Result<Answer, Error> {
         Query::Find(asked) => find::page(reader, asked)?,
         Query::Tally(asked) => Answer::Counted(tally::step(reader, asked)?),
         Query::Indexes { db } => Answer::Indexes(Box::new(indexes(reader, *db)?)),
+        Query::Before(asked) => Answer::Met(Box::new(validators::before(reader, asked)?)),
+        Query::Validators { db } => Answer::Validators(Box::new(validators::validators(reader, *db)?)),
         Query::Chunk { db, blob, number } => Answer::Chunk(chunk(reader, *db, *blob, *number)?),
     })
 }

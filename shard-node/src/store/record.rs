@@ -13,6 +13,7 @@ use common::mango::kept::ShardIndexes;
 use common::query::DbCounters;
 use common::rev::Rev;
 use common::rev_tree::RevTree;
+use common::validation::ShardValidators;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -288,6 +289,7 @@ impl Record for BlobRecord {}
 impl Record for Purges {}
 impl Record for PurgeRecord {}
 impl Record for ShardIndexes {}
+impl Record for ShardValidators {}
 /// The number of a purge.
 impl Record for u64 {}
 

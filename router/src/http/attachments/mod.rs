@@ -222,7 +222,7 @@ async fn write(
     let parsed = vet::document(call, db, id, parsed, true).await?;
     let change = Change::Edit { parent: parsed.rev, kind: EditKind::Update, body: parsed.body, attachments };
     let request = call.request_id(db, &format!("{id}/{name}"));
-    let receipt = call.app.ops.write(db, id, Write { request, change }).await?;
+    let receipt = call.app.ops.write(db, id, Write { request, change, author: call.author() }).await?;
     vet::written(call, db);
     Ok(receipt)
 }

@@ -139,12 +139,18 @@ impl Making {
         for (status, media) in &op.answers {
             answers.entry(*status).or_default().extend(*media);
         }
+        let refusals = refusals(template, op, &verdicts);
+        // What refuses with an answer of its own may also be refused before.
+        for (_, media) in answers.iter_mut().filter(|(status, _)| **status >= 400 && refusals.contains(status)) {
+            media.push((JSON, Some(Shape::of::<ErrorAnswer>())));
+        }
+        let refusals: Vec<u16> = refusals.into_iter().filter(|status| !answers.contains_key(status)).collect();
         for (status, media) in answers {
             let example = example.answers.get(&status.to_string()).cloned();
             let media = if method == "HEAD" { Vec::new() } else { media };
             made = made.response(status.to_string(), self.answer(status, &media, example));
         }
-        for status in refusals(template, op, &verdicts) {
+        for status in refusals {
             made = made.response(status.to_string(), refusal());
         }
         made.response("default", refusal()).build()

@@ -58,7 +58,11 @@ impl Ops {
 pub async fn check(json: &[u8]) -> Result<(), Error> {
     let design = Design::parse(json).map_err(|Invalid(reason)| Error::Design(reason))?;
     if &*design.language != Design::JAVASCRIPT {
-        return Ok(());
+        return match Design::validation(json) {
+            // It would hold everybody off.
+            Some(_) => Err(Error::Unserved("Validation functions in other languages than JavaScript are not served.")),
+            None => Ok(()),
+        };
     }
     let compile = async |functions: Vec<Box<str>>| {
         let program = Program { design: design.group.library.clone(), functions };
@@ -71,6 +75,16 @@ pub async fn check(json: &[u8]) -> Result<(), Error> {
                 let view = design.views.iter().find(|view| Some(view.map) == at);
                 let name = view.map_or("", |view| &view.name);
                 return Err(Error::Compilation(uncompiled("map", name, &why.reason)));
+            }
+            compiled => compiled.map_err(sandbox)?,
+        }
+    }
+    if let Some(text) = Design::validation(json) {
+        // It may read the whole of the document by `require`, though not before it is called.
+        match compile(vec![text]).await {
+            Err(js::Error::Uncompiled(why)) => {
+                let reason = format!("Compilation of the validate_doc_update function failed: {}", why.reason);
+                return Err(Error::Compilation(reason));
             }
             compiled => compiled.map_err(sandbox)?,
         }

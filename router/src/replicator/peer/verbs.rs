@@ -260,6 +260,12 @@ impl Peer {
                 | "request_entity_too_large"
                 | "missing_stub"
                 | "not_implemented"
+                // What a validation function threw that is neither.
+                | "unknown_error"
+                | "Error"
+                | "TypeError"
+                | "ReferenceError"
+                | "RangeError"
                 | "invalid_partition" => refused.push((id, why)),
                 _ => return Err(Error::Unavailable(format!("{}: {id}: {why}", self.shown))),
             }

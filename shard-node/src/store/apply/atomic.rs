@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use common::command::{Atomic, Outcome};
+use common::command::{Atomic, By, Outcome};
 use common::edit::{self, Asker, Decision};
 use common::ids::{DocId, Index};
 
@@ -14,7 +14,7 @@ use crate::store::keys::Key;
 use crate::store::record::Body;
 
 impl Apply<'_> {
-    pub(super) fn atomic(&mut self, index: Index, asker: Asker, op: &Atomic) -> Result<Outcome, Error> {
+    pub(super) fn atomic(&mut self, index: Index, asker: Asker, by: Option<By>, op: &Atomic) -> Result<Outcome, Error> {
         let (mut decided, mut ids) = (Vec::with_capacity(op.edits.len()), BTreeSet::<&DocId>::new());
         for edit in &op.edits {
             if let Some(refusal) = self.refusal(&edit.doc)? {
@@ -31,13 +31,20 @@ impl Apply<'_> {
         }
         let count = |is: fn(&Decision) -> bool| decided.iter().filter(|(_, decision)| is(decision)).count();
         let repeats = count(|decision| matches!(decision, Decision::Repeat { .. }));
-        let writes = count(|decision| matches!(decision, Decision::Write { .. }));
+        let writes = count(is_write);
         // It was done before, for no other command bears its name; and some document remembers that no longer.
         let is_half_known = repeats > 0 && repeats < decided.len();
         if is_half_known || decided.iter().any(|(_, decision)| *decision == Decision::Forgotten) {
             return Ok(Outcome::Forgotten);
         }
         let goes_in = writes + repeats == decided.len();
+        if goes_in {
+            for (edit, _) in op.edits.iter().zip(&decided).filter(|(_, (_, decision))| is_write(decision)) {
+                if !self.is_let_in(&edit.doc, by)? {
+                    return Ok(Outcome::OtherValidators);
+                }
+            }
+        }
         let mut rows = Vec::with_capacity(decided.len());
         for (edit, (found, decision)) in op.edits.iter().zip(decided) {
             rows.push(match decision {
@@ -50,4 +57,8 @@ impl Apply<'_> {
         }
         Ok(Outcome::Rows(rows))
     }
+}
+
+fn is_write(decision: &Decision) -> bool {
+    matches!(decision, Decision::Write { .. })
 }

@@ -7,7 +7,7 @@
 //! that write takes it, or it is forgotten, whatever becomes of the write.
 
 use common::attachment::{Attachment, BlobDigest, CHUNK_BYTES, Sent, Source, chunks_of, digest_with};
-use common::command::{Address, Attached, Bearer, Edit, Outcome, PutChunk};
+use common::command::{Address, Attached, Bearer, By, Edit, Outcome, PutChunk};
 use common::edit::{self, Asker, Decision};
 use common::ids::{DbUid, Index, UploadId};
 use common::rev::Rev;
@@ -25,19 +25,39 @@ const FORGOTTEN_CHUNKS_MAX: u32 = 4_096;
 
 impl Apply<'_> {
     /// Writes a document with attachments.
-    pub(super) fn attached(&mut self, index: Index, asker: Asker, op: &Attached) -> Result<Outcome, Error> {
+    pub(super) fn attached(
+        &mut self,
+        index: Index,
+        asker: Asker,
+        by: Option<By>,
+        op: &Attached,
+    ) -> Result<Outcome, Error> {
         let at = op.write.doc();
         if let Some(refusal) = self.refusal(at)? {
             return Ok(refusal);
         }
-        let outcome = self.write_attached(index, asker, op, at)?;
+        let outcome = match by {
+            Some(By::Nobody) => Outcome::Done,
+            _ => self.write_attached(index, asker, by, op, at)?,
+        };
+        // It is put to the shard's functions and sent again, without its bytes.
+        if outcome == Outcome::OtherValidators {
+            return Ok(outcome);
+        }
         for upload in op.attachments.iter().filter_map(Sent::upload) {
             self.forget_upload(at.db, upload)?;
         }
         Ok(outcome)
     }
 
-    fn write_attached(&mut self, index: Index, asker: Asker, op: &Attached, at: &Address) -> Result<Outcome, Error> {
+    fn write_attached(
+        &mut self,
+        index: Index,
+        asker: Asker,
+        by: Option<By>,
+        op: &Attached,
+        at: &Address,
+    ) -> Result<Outcome, Error> {
         let key = Key::Doc(at.db, at.id.clone()).encode();
         let old = self.open(&key)?;
         let tree = old.as_ref().map(|(_, tree)| tree);
@@ -62,7 +82,7 @@ impl Apply<'_> {
                 if !matches!(decision, Decision::Write { .. }) {
                     return self.carry_out(index, at, Found { key, old }, decision, settled);
                 }
-                let from = edit::kept_ancestor(tree, graft);
+                let from = edit::kept_ancestor(tree, &graft.path);
                 match self.resolve(at, old.as_ref(), from, &op.attachments, None)? {
                     Ok(attachments) => (decision, attachments),
                     Err(refused) => return Ok(refused),
@@ -70,6 +90,9 @@ impl Apply<'_> {
             }
         };
         if matches!(decision, Decision::Write { .. }) {
+            if !self.is_let_in(at, by)? {
+                return Ok(Outcome::OtherValidators);
+            }
             for attachment in &attachments {
                 self.hold(at.db, attachment, &op.attachments)?;
             }

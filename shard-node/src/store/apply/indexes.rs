@@ -64,13 +64,16 @@ fn entry(db: DbUid, number: u32, columns: &[u8], id: &DocId) -> Bytes {
 }
 
 impl Apply<'_> {
-    /// Moves a document's entries to where its new record has them, and notes the indexes it defines.
+    /// Moves a document's entries to where its new record has them, and notes the indexes and functions it defines.
     pub(super) fn index(
         &mut self,
         at: &Address,
         old: Option<&DocRecord>,
         new: Option<&DocRecord>,
     ) -> Result<(), Error> {
+        if at.id.is_design() {
+            self.define_validator(at, new)?;
+        }
         let known = self.indexes(at.db)?;
         if at.id.is_design() {
             let live = new.filter(|new| !new.deleted);

@@ -47,6 +47,7 @@ fn any_key() -> impl Strategy<Value = Key> {
             .prop_map(|(db, request)| Key::PurgeRequest(db, RequestId(uuid::Uuid::from_u128(request)))),
         (any_db(), any::<u32>(), "[a-c]{0,3}").prop_map(|(db, number, rest)| Key::Entry(db, number, rest.into())),
         any_db().prop_map(Key::Indexes),
+        any_db().prop_map(Key::Validators),
         (any_db(), any_signature(), "[a-c]{0,3}").prop_map(|(db, view, rest)| Key::View(db, view, rest.into())),
         (any_db(), any_upload()).prop_map(|(db, upload)| Key::Upload(db, upload)),
         (any_db(), any::<[u8; 32]>()).prop_map(|(db, digest)| Key::Blob(db, BlobDigest(digest))),
@@ -74,6 +75,7 @@ fn rank(key: &Key) -> (u8, Option<DbUid>, u8, String, u64) {
         Key::PurgeRequest(db, request) => (5, Some(*db), 11, request.to_string(), 0),
         Key::Entry(db, number, rest) => (5, Some(*db), 8, format!("{number:010} {rest:?}"), 0),
         Key::Indexes(db) => (5, Some(*db), 12, none(), 0),
+        Key::Validators(db) => (5, Some(*db), 14, none(), 0),
         Key::View(db, view, rest) => (5, Some(*db), 13, format!("{view} {rest:?}"), 0),
         Key::Blob(db, digest) => (5, Some(*db), 7, format!("1{digest}"), 0),
         Key::Chunk(db, upload, number) => (5, Some(*db), 7, format!("2{upload}"), u64::from(*number)),
@@ -146,6 +148,7 @@ fn the_bytes_on_disk_never_change() {
     assert_eq!(hex(Key::Local(db, id())), format!("10{uid}0661"));
     assert_eq!(hex(Key::Entry(db, 3, Bytes::from_static(b"ka"))), format!("10{uid}08000000036b61"));
     assert_eq!(hex(Key::Indexes(db)), format!("10{uid}0a"));
+    assert_eq!(hex(Key::Validators(db)), format!("10{uid}0c"));
     assert_eq!(hex(Key::Purges(db)), format!("10{uid}09"));
     assert_eq!(hex(Key::Purge(db, 258)), format!("10{uid}09010000000000000102"));
     let view = Key::View(db, Signature([9; 16]), Bytes::from_static(b"r"));

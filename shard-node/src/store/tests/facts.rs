@@ -138,9 +138,9 @@ fn documents_are_counted_within_their_ends_and_behind_a_place() {
 #[test]
 fn an_edit_costs_one_read_and_at_most_four_changes() {
     let mut store = Map::owning_all();
-    // Counters, indexes, and whether it is dropped: once per database and batch; slots: once per batch; applied and
-    // counters put.
-    let (shared_reads, shared_changes) = (4, 2);
+    // Counters, indexes, validation functions, and whether it is dropped: once per database and batch; slots: once per
+    // batch; applied and counters put.
+    let (shared_reads, shared_changes) = (5, 2);
     for (generation, expected) in [(1, 2), (2, 4), (3, 4)] {
         let counted = Counted { store: &store, docs: AtomicUsize::new(0), others: AtomicUsize::new(0) };
         let mut apply = Apply::new(&counted);

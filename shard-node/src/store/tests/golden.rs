@@ -11,22 +11,24 @@ use std::path::Path;
 use bytes::Bytes;
 use common::attachment::{Attachment, Sent};
 use common::change::ChangesRequest;
-use common::command::{Atomic, Command, Edit, EditKind, Op, Outcome, Purge, PutChunk};
-use common::ids::{Index, Seq, Slot, UploadId};
+use common::command::{Atomic, By, Command, Edit, EditKind, Op, Outcome, Purge, PutChunk, Validated};
+use common::ids::{Index, Seq, ShardId, Slot, UploadId};
 use common::mango::index::Definition;
 use common::mango::kept::{Kept, ShardIndexes};
 use common::mango::{Selector, key};
 use common::partition::Partition;
-use common::query::{Answer, DbCounters, Find, Place, Query, Range, Revs};
+use common::query::{Answer, Before, DbCounters, Find, Place, Query, Range, Revs, Standing, Upon};
 use common::rev::{Rev, RevHash};
+use common::validation::{Defined, Fingerprint, ShardValidators, Validator, digest_of};
 
 use crate::store::keys::Key;
 use crate::store::record::{
     self, BlobRecord, Body, DocRecord, LocalRecord, PurgeRecord, Purges, SeqRow, Slots, UploadRecord,
 };
 use crate::store::testing::{
-    Map, address, attached, command, content, db, edit, graft, id, local, new_attachment, upload,
+    Map, address, attached, command, content, db, edit, graft, id, local, new_attachment, request, upload,
 };
+use crate::store::validators::validators;
 use crate::store::{changes, indexes, read, snapshot, sweep};
 
 #[test]
@@ -92,7 +94,8 @@ impl Script {
         out + "\n"
     }
 
-    /// The command in `line`: `[r<request>] put|tomb|del|atomic|graft|graftdel|att|chunk|local|localdel|drop|adopt …`.
+    /// The command in `line`: `[r<request>] put|tomb|del|atomic|graft|graftdel|att|chunk|local|localdel|drop|adopt …`, or
+    /// `[r<request>] by ours|others|exempt|nobody` in front of it.
     fn command(&mut self, line: &str) -> Option<Command> {
         let (number, line) = match line.strip_prefix('r').and_then(|rest| rest.split_once(' ')) {
             Some((number, rest)) if number.parse::<u128>().is_ok() => (number.parse().expect("a number"), rest),
@@ -171,6 +174,17 @@ impl Script {
                 Op::AdoptIndexes { db: db(0), version, indexes: defined.map(kept).collect() }
             }
             "build" => Op::BuildIndexes { db: db(0) },
+            "validators" => Op::AdoptValidators { db: db(0), others: others(line) },
+            "by" => {
+                let by = match target {
+                    "ours" => By::Functions(validators(&self.store, db(0)).expect("a sound store").in_force()?),
+                    "others" => By::Functions(Fingerprint([9; 16])),
+                    "exempt" => By::Exempt,
+                    _ => By::Nobody,
+                };
+                let Command { op, request, .. } = self.command(&format!("r{number} {rest}"))?;
+                return Some(Command { request, retry: false, op: Op::Validated(Box::new(Validated { by, op })) });
+            }
             "adopt" => {
                 let (low, high) = rest.split_once('-').expect("low-high");
                 let number = |text: &str| text.parse::<u16>().expect("a slot");
@@ -251,6 +265,8 @@ impl Script {
             "local?" => self.answer(out, &Query::Local { db: db(0), id: id(words[1]) }),
             "old" => self.answer(out, &Query::OldBodies { db: db(0), after: None, limit: 100 }),
             "indexes" => self.answer(out, &Query::Indexes { db: db(0) }),
+            "validators?" => self.answer(out, &Query::Validators { db: db(0) }),
+            "before" => self.before(out, &words[1..]),
             "info" => self.answer(out, &Query::Info { db: db(0) }),
             "range" => self.range(out, &words[1..], Query::Range),
             "locals" => self.range(out, &words[1..], Query::Locals),
@@ -271,6 +287,19 @@ impl Script {
         };
         let tree = words.last() == Some(&"tree");
         self.answer(out, &Query::Doc { db: db(0), id: id(words[0]), revs, tree });
+    }
+
+    /// `before [r<request>] ID[@REV]|ID REV,…`: of an edit or a graft.
+    fn before(&mut self, out: &mut String, words: &[&str]) {
+        let number = words[0].strip_prefix('r').and_then(|number| number.parse().ok());
+        let words = if number.is_some() { &words[1..] } else { words };
+        let (name, parent) = words[0].split_once('@').map_or((words[0], None), |(name, rev)| (name, Some(rev)));
+        let upon = match words.get(1) {
+            Some(path) => Upon::Graft { path: path.split(',').map(|rev| self.rev(rev)).collect() },
+            None => Upon::Edit { parent: parent.map(|rev| self.rev(rev)), kind: EditKind::Update },
+        };
+        let request = request(number.unwrap_or(9_999));
+        self.answer(out, &Query::Before(Box::new(Before { db: db(0), id: id(name), request, upon })));
     }
 
     /// `range|locals [LOW]..[HIGH] [desc] [exclusive] [bodies] [conflicts] [before] [N]`
@@ -387,6 +416,19 @@ impl Script {
             Answer::Counted(counted) => format!("{counted:?}"),
             Answer::OtherIndexes => "other indexes".to_owned(),
             Answer::Indexes(known) => show_indexes(&known),
+            Answer::Validators(known) => show_validators(&known),
+            Answer::Met(met) => {
+                let functions = if met.in_force.is_some() { "functions" } else { "no functions" };
+                match met.standing {
+                    Standing::Settled => format!("{functions}, settled"),
+                    Standing::Open(None) => format!("{functions}, over nothing"),
+                    Standing::Open(Some(replaced)) => {
+                        let deleted = if replaced.body.deleted { " deleted" } else { "" };
+                        let path: Vec<String> = replaced.path.iter().map(|rev| self.show(rev)).collect();
+                        format!("{functions}, over {}{deleted} {}", path.join(" "), text(&replaced.body.json))
+                    }
+                }
+            }
             Answer::NotUnderstood => "not understood".to_owned(),
             Answer::Found(page) => {
                 let mut lines = Vec::new();
@@ -467,6 +509,9 @@ impl Script {
                     format!("entry {number} {hex} {}", text(&rest[columns..]))
                 }
                 Key::View(..) => unreachable!("commands make no index of views"),
+                Key::Validators(_) => {
+                    format!("validators = {}", show_validators(&record::decode(value).expect(READABLE)))
+                }
                 Key::Indexes(_) => format!("indexes = {}", show_indexes(&record::decode(value).expect(READABLE))),
                 Key::PurgeRequest(_, request) => {
                     let number: u64 = record::decode(value).expect(READABLE);
@@ -537,6 +582,28 @@ fn show_indexes(known: &ShardIndexes) -> String {
     let kept: Vec<String> = kept.collect();
     let gone = if known.gone.is_empty() { String::new() } else { format!(", gone {:?}", known.gone) };
     format!("version {}, defined [{}], kept [{}]{gone}", known.version, defined.join(", "), kept.join(", "))
+}
+
+/// `validators SHARD:CHANGE:DDOC[,DDOC] …`
+fn others(line: &str) -> Vec<(ShardId, Defined)> {
+    let one = |word: &str| {
+        let parts: Vec<&str> = word.split(':').collect();
+        let number = |text: &str| text.parse().expect("a number");
+        let ddocs = parts[2].split(',').filter(|ddoc| !ddoc.is_empty());
+        let validators = ddocs.map(|ddoc| Validator { ddoc: ddoc.into(), digest: digest_of(ddoc.as_bytes()) });
+        (ShardId(number(parts[0])), Defined { change: number(parts[1]).into(), validators: validators.collect() })
+    };
+    line.split(' ').skip(1).map(one).collect()
+}
+
+fn show_validators(known: &ShardValidators) -> String {
+    let show = |defined: &Defined| {
+        let ddocs: Vec<&str> = defined.validators.iter().map(|one| &*one.ddoc).collect();
+        format!("{}: [{}]", defined.change, ddocs.join(", "))
+    };
+    let others: String =
+        known.others.iter().map(|(shard, defined)| format!(", shard {shard} {}", show(defined))).collect();
+    format!("own {}{others}", show(&known.own))
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -291,6 +291,7 @@ impl Model {
                 return Outcome::Swept { more: false };
             }
             Op::AdoptIndexes { .. } | Op::BuildIndexes { .. } => panic!("these histories have no indexes"),
+            Op::Validated(_) | Op::AdoptValidators { .. } => panic!("these histories have no validation functions"),
         };
         let (at, json) = (at.clone(), body.json.clone());
         self.decided(&at, decision, json, Vec::new())

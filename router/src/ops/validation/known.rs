@@ -1,0 +1,215 @@
+//! Which functions are in force: what the shards say that they define is brought to all of them, and read.
+//!
+//! A design document that adds, changes or takes away a function is acknowledged once every shard has heard of it.
+//! Should the router that wrote it die before, the shard that has the design document goes by other functions than the
+//! rest; whoever meets that in a write tells the others.
+
+use std::array;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use common::command::{Command, Op};
+use common::ids::{DbName, DbUid, DocId, RequestId, ShardId};
+use common::query::{Answer, Consistency, Query, Revs};
+use common::validation::{Defined, Fingerprint, ShardValidators, Validator, digest_of, fingerprint};
+use common::view::Design;
+use futures::future::try_join_all;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::functions::{Function, Functions};
+use crate::cluster::catalog::DbEntry;
+use crate::js::Program;
+use crate::ops::bulk::unknown;
+use crate::ops::{Error, Ops, confused};
+
+/// Looks before design documents are changed faster than they can be read.
+const LOOKS_MAX: u32 = 10;
+/// Databases whose functions are remembered. What was forgotten is read again.
+const KNOWN_MAX: usize = 1_000;
+/// Databases whose functions are read side by side.
+const LANES: usize = 16;
+
+/// What this router knows of functions.
+#[derive(Clone)]
+pub struct Validation {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    known: Mutex<BTreeMap<DbUid, Arc<Functions>>>,
+    /// Writers that meet other functions at once all wait for the one of them that reads those.
+    lanes: [tokio::sync::Mutex<()>; LANES],
+}
+
+impl Default for Validation {
+    fn default() -> Self {
+        let inner = Inner { known: Mutex::default(), lanes: array::from_fn(|_| tokio::sync::Mutex::default()) };
+        Self { inner: Arc::new(inner) }
+    }
+}
+
+impl Validation {
+    /// The functions of a database as they were when they were last read; `None` if it had none, as far as is known.
+    pub(super) fn get(&self, db: DbUid) -> Option<Arc<Functions>> {
+        self.lock().get(&db).cloned()
+    }
+
+    fn put(&self, db: DbUid, functions: Option<Arc<Functions>>) {
+        let mut known = self.lock();
+        if known.len() >= KNOWN_MAX {
+            known.clear();
+        }
+        match functions {
+            Some(functions) => drop(known.insert(db, functions)),
+            None => drop(known.remove(&db)),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<DbUid, Arc<Functions>>> {
+        self.inner.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ops {
+    /// The functions of a database, `None` if it has none: those that are known if they are what `is_it` wants, or else
+    /// as they are now.
+    pub(in crate::ops) async fn learn(
+        &self,
+        db: &Arc<DbEntry>,
+        is_it: impl Fn(Option<Fingerprint>) -> bool,
+    ) -> Result<Option<Arc<Functions>>, Error> {
+        let lane = db.uid.0.as_u128() % LANES as u128;
+        let _one = self.validation.inner.lanes[usize::try_from(lane).unwrap_or(0)].lock().await;
+        let known = self.validation.get(db.uid);
+        if is_it(known.as_ref().map(|known| known.fingerprint)) {
+            return Ok(known);
+        }
+        for _ in 0..LOOKS_MAX {
+            let Some(validators) = self.settle_validators(db).await? else {
+                self.catalog.forget(db.uid);
+                return Ok(None);
+            };
+            if let Some(all) = self.functions(db, &validators).await? {
+                let named = fingerprint(&validators);
+                let functions = named.map(|fingerprint| Arc::new(Functions { fingerprint, all }));
+                self.validation.put(db.uid, functions.clone());
+                return Ok(functions);
+            }
+        }
+        Err(Error::ValidatorsChange)
+    }
+
+    /// Design documents were written: comes back when what they define is in force on every shard.
+    pub(in crate::ops) async fn settle_designs(
+        &self,
+        name: &DbName,
+        written: impl Iterator<Item = &DocId>,
+    ) -> Result<(), Error> {
+        let designs: Vec<&DocId> = written.filter(|id| id.is_design()).collect();
+        if designs.is_empty() {
+            return Ok(());
+        }
+        let settled = async {
+            let db = self.db(name).await?;
+            let place = |id: &&DocId| self.cluster.locate(db.uid, db.partitioned, id).0;
+            let homes: BTreeSet<ShardId> = designs.iter().map(place).collect();
+            let looks = try_join_all(homes.into_iter().map(|shard| self.look_at_validators(&db, shard))).await?;
+            // Where none of them has ever had a function nothing can have changed.
+            if looks.iter().flatten().any(|(_, known)| known.own.change > 0) {
+                self.settle_validators(&db).await?;
+            }
+            Ok(())
+        };
+        settled.await.map_err(|error| match error {
+            // They are written, and not in force everywhere.
+            Error::Refused(refusal) => Error::Refused(unknown(refusal)),
+            error => error,
+        })
+    }
+
+    /// Tells every shard what the others define; all that is defined, sorted. `None` if the database was dropped.
+    async fn settle_validators(&self, db: &DbEntry) -> Result<Option<Vec<Validator>>, Error> {
+        let shards = self.cluster.shards_of(db.uid);
+        let looks = try_join_all(shards.into_iter().map(|shard| self.look_at_validators(db, shard))).await?;
+        let Some(looks) = looks.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let tells = looks.iter().filter_map(|(shard, known)| {
+            let others = looks.iter().filter(|(other, _)| other != shard);
+            let is_news = |(other, there): &&(ShardId, ShardValidators)| there.own.change > known.change_of(*other);
+            let news: Vec<(ShardId, Defined)> =
+                others.filter(is_news).map(|(other, there)| (*other, there.own.clone())).collect();
+            (!news.is_empty()).then(|| self.tell_validators(db, *shard, news))
+        });
+        try_join_all(tells).await?;
+        let mut all: Vec<Validator> = looks.into_iter().flat_map(|(_, known)| known.own.validators).collect();
+        all.sort_unstable();
+        Ok(Some(all))
+    }
+
+    async fn look_at_validators(
+        &self,
+        db: &DbEntry,
+        shard: ShardId,
+    ) -> Result<Option<(ShardId, ShardValidators)>, Error> {
+        match self.cluster.read(shard, Consistency::Linearizable, Query::Validators { db: db.uid }).await? {
+            (Answer::Validators(known), _) => Ok(Some((shard, *known))),
+            (Answer::Dropped, _) => Ok(None),
+            _ => Err(confused(shard)),
+        }
+    }
+
+    async fn tell_validators(
+        &self,
+        db: &DbEntry,
+        shard: ShardId,
+        others: Vec<(ShardId, Defined)>,
+    ) -> Result<(), Error> {
+        let op = Op::AdoptValidators { db: db.uid, others };
+        self.cluster.write(shard, Command { request: RequestId(Uuid::new_v4()), retry: false, op }).await?;
+        Ok(())
+    }
+
+    /// The functions of these design documents; `None` if one of them was changed meanwhile.
+    async fn functions(&self, db: &DbEntry, validators: &[Validator]) -> Result<Option<Vec<Function>>, Error> {
+        let reads = validators.iter().map(|validator| async move {
+            let id = DocId::parse(&validator.ddoc)?;
+            let (shard, _) = self.cluster.locate(db.uid, db.partitioned, &id);
+            let query = Query::Doc { db: db.uid, id, revs: Revs::Winner, tree: false };
+            let (answer, _) = self.cluster.read(shard, Consistency::Linearizable, query).await?;
+            let Answer::Doc(Some(doc)) = answer else { return Ok(None) };
+            let winner = doc.found.into_iter().next().filter(|winner| digest_of(&winner.json) == validator.digest);
+            Ok::<_, Error>(winner.and_then(|winner| function(&validator.ddoc, &winner.json)))
+        });
+        Ok(try_join_all(reads).await?.into_iter().collect())
+    }
+}
+
+/// The function of a design document with this body; `None` if it has none.
+fn function(ddoc: &str, json: &[u8]) -> Option<Function> {
+    let text = Design::validation(json)?;
+    let mut members: Map<String, Value> = serde_json::from_slice(json).ok()?;
+    let language = members.get("language").and_then(Value::as_str).unwrap_or(Design::JAVASCRIPT);
+    if language != Design::JAVASCRIPT {
+        return Some(Function { ddoc: ddoc.into(), program: Err(language.into()) });
+    }
+    members.insert("_id".to_owned(), json!(ddoc));
+    let program = Program { design: Value::Object(members).to_string().into(), functions: vec![text] };
+    Some(Function { ddoc: ddoc.into(), program: Ok(Arc::new(program)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_may_read_the_whole_of_its_design_document() {
+        let json = br#"{"lib":"exports.x = 1","validate_doc_update":"f"}"#;
+        let program = function("_design/a", json).expect("one").program.expect("JavaScript");
+        assert_eq!(&*program.functions, ["f".into()]);
+        let design: Value = serde_json::from_str(&program.design).expect("JSON");
+        assert_eq!((&design["_id"], &design["lib"]), (&json!("_design/a"), &json!("exports.x = 1")));
+        let foreign = function("_design/a", br#"{"language":"erlang","validate_doc_update":"f"}"#).expect("one");
+        assert_eq!(foreign.program.err().as_deref(), Some("erlang"));
+        assert!(function("_design/a", br#"{"validate_doc_update":null}"#).is_none());
+    }
+}
