@@ -7,6 +7,7 @@
 use std::array;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use common::command::{Command, Op};
 use common::ids::{DbName, DbUid, DocId, RequestId, ShardId};
@@ -25,6 +26,10 @@ use crate::ops::{Error, Ops, confused};
 
 /// Looks before design documents are changed faster than they can be read.
 const LOOKS_MAX: u32 = 10;
+/// Between two attempts at telling the shards after one failed.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Attempts before it is left to the next write.
+const ATTEMPTS_MAX: u32 = 30;
 /// Databases whose functions are remembered. What was forgotten is read again.
 const KNOWN_MAX: usize = 1_000;
 /// Databases whose functions are read side by side.
@@ -123,9 +128,28 @@ impl Ops {
         };
         settled.await.map_err(|error| match error {
             // They are written, and not in force everywhere.
-            Error::Refused(refusal) => Error::Refused(unknown(refusal)),
+            Error::Refused(refusal) => {
+                self.settle_behind(name);
+                Error::Refused(unknown(refusal))
+            }
             error => error,
         })
+    }
+
+    /// Goes on telling the shards with nobody waiting for it.
+    fn settle_behind(&self, name: &DbName) {
+        let (ops, name) = (self.clone(), name.clone());
+        self.cluster.spawn(async move {
+            for _ in 0..ATTEMPTS_MAX {
+                tokio::time::sleep(RETRY_PAUSE).await;
+                let settled = async { ops.settle_validators(&*ops.db(&name).await?).await };
+                match settled.await {
+                    Ok(_) | Err(Error::NoDatabase) => return,
+                    Err(error) => tracing::debug!(db = %name, %error, "validation functions are not everywhere yet"),
+                }
+            }
+            tracing::warn!(db = %name, "validation functions are not everywhere; a write that meets this brings them there");
+        });
     }
 
     /// Tells every shard what the others define; all that is defined, sorted. `None` if the database was dropped.
