@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use shard_node::in_process::InProcess;
 use shard_node::node::{self, Fatal, Node, Setup};
 
-pub use shard_node::runtime::run as on_threads;
+pub use shard_node::runtime::{run as on_threads, small_pages};
 
 use crate::shard::local::LocalTransport;
 use crate::shard::transport::Transport;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use router::check::check;
 use router::cli::{Cli, Task};
-use router::embedded::on_threads;
+use router::embedded::{on_threads, small_pages};
 use router::run::run;
 
 /// Batches of documents come and go by the megabyte: the system's allocator gives their pages back to the kernel each
@@ -15,7 +15,7 @@ use router::run::run;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    shard_node::runtime::small_pages();
+    small_pages();
     match start(&Cli::parse()) {
         Ok(code) => code,
         Err(error) => {
