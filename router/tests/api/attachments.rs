@@ -100,6 +100,44 @@ async fn what_was_sent_packed_is_kept_packed_and_unpacked_for_who_does_not_take_
     cluster.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn views_show_documents_with_the_bytes_of_their_attachments() {
+    let cluster = TestCluster::start(3, 1).await;
+    ask(&cluster, "PUT", "/db", "").await;
+    let large = large();
+    let sizes = [0, 1, 70_000, 700_001];
+    for (at, size) in sizes.into_iter().enumerate() {
+        rev_of(&cluster, "PUT", &format!("/db/d{at}/file.bin"), &large[..size]).await;
+    }
+    let map = "function (doc) { emit(doc._id, {_id: 'd' + (3 - +doc._id[1])}) }";
+    let plain = "function (doc) { emit(doc._id) }";
+    let design = json!({"views": {"plain": {"map": plain}, "linked": {"map": map}}});
+    rev_of(&cluster, "PUT", "/db/_design/v", design.to_string()).await;
+    let data = |row: &Value| {
+        let data = row["doc"]["_attachments"]["file.bin"]["data"].as_str().expect("data");
+        BASE64_STANDARD.decode(data).expect("base64")
+    };
+    for (view, wanted) in [("plain", [0, 1, 2, 3]), ("linked", [3, 2, 1, 0])] {
+        let path = format!("/db/_design/v/_view/{view}?include_docs=true");
+        let (status, answer) = ask(&cluster, "GET", &format!("{path}&attachments=true"), "").await;
+        let rows = answer["rows"].as_array().expect("rows");
+        assert_eq!((status, rows.len()), (200, 4));
+        for (row, at) in rows.iter().zip(wanted) {
+            assert_eq!(row["doc"]["_id"], json!(format!("d{at}")));
+            assert!(data(row) == large[..sizes[at]], "{view}: others of {at}");
+        }
+        let (_, answer) = ask(&cluster, "GET", &path, "").await;
+        assert_eq!(answer["rows"][0]["doc"]["_attachments"]["file.bin"]["stub"], json!(true));
+    }
+    let queries = json!({"queries": [{"key": "d3"}, {"key": "d1", "descending": true}]});
+    let mut several =
+        Ask::new("POST", "/db/_design/v/_view/plain/queries?include_docs=true&attachments=true", &queries.to_string());
+    several.headers.push(("accept".to_owned(), "application/json".to_owned()));
+    let answer: Value = serde_json::from_str(&cluster.ask(&several).await.body).expect("JSON");
+    assert!(data(&answer["results"][0]["rows"][0]) == large && data(&answer["results"][1]["rows"][0]) == large[..1]);
+    cluster.end().await;
+}
+
 /// The body of a document with its attachments behind it.
 fn related(doc: &Value, parts: &[&[u8]]) -> Vec<u8> {
     let mut body = format!("--b\r\ncontent-type: application/json\r\n\r\n{doc}").into_bytes();

@@ -9,8 +9,8 @@ use common::rev::{Rev, RevHash};
 use futures::StreamExt;
 use serde_json::value::RawValue;
 
-use super::{CHUNK_BYTES, Kind, Options, Origin, Text, designs, head, write_row};
-use crate::http::attachments::splice::Spliced;
+use super::{CHUNK_BYTES, Kind, Options, Text, designs, head, write_row};
+use crate::http::attachments::splice::{Origin, Spliced};
 use crate::http::render;
 use crate::ops::get::{READS_AT_ONCE, Wanted};
 use crate::ops::{self, Ops};
@@ -68,11 +68,7 @@ pub(super) async fn list(
         let over = std::mem::replace(failed, error.is_some());
         futures::future::ready((!over).then(|| error.map_or_else(|| Ok(out), Err)))
     });
-    let text = text.map(move |text: Result<Spliced, ops::Error>| match text {
-        Ok(text) => from.pieces(text),
-        Err(error) => futures::stream::once(futures::future::ready(Err(error))).boxed(),
-    });
-    let text = text.flatten();
+    let text = from.pieces(text);
     let head = futures::stream::once(futures::future::ready(Ok(Bytes::from(head))));
     let tail = futures::stream::once(futures::future::ready(Ok(Bytes::from_static(b"\r\n]}"))));
     // The rows are read while they are sent, so this is the age of what was read first: the counters.

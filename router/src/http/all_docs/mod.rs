@@ -5,8 +5,6 @@ mod keys;
 mod options;
 mod queries;
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use bytes::Bytes;
 use common::document;
@@ -18,11 +16,10 @@ use futures::future::ready;
 use futures::stream::once;
 use http::Method;
 
-use super::attachments::splice::{Pieces, Spliced};
+use super::attachments::splice::{Origin, Pieces, Spliced};
 use super::call::Call;
 use super::read::tell_lag;
 use super::{Answer, render};
-use crate::cluster::catalog::DbEntry;
 use crate::ops::all_docs::{Listed, Listing};
 use crate::ops::{self, Ops};
 use options::{Asked, Options};
@@ -140,24 +137,6 @@ async fn designs(ops: &Ops, db: &DbName, consistency: Consistency) -> Result<u64
     Ok(total)
 }
 
-/// Where what a listing shows comes from.
-#[derive(Clone)]
-struct Origin {
-    ops: Ops,
-    db: Arc<DbEntry>,
-    consistency: Consistency,
-}
-
-impl Origin {
-    /// Text with the bytes that belong into it.
-    fn pieces(&self, text: Spliced) -> Pieces {
-        if text.is_text() {
-            return futures::stream::once(ready(Ok(Bytes::from(text.text)))).boxed();
-        }
-        text.pieces(&self.ops, &self.db, self.consistency)
-    }
-}
-
 /// The listing's text, row by row.
 fn sent(options: Options, listed: Listed, total: Option<u64>, from: Origin) -> Text {
     let lag_ms = listed.lag_ms;
@@ -174,11 +153,7 @@ fn sent(options: Options, listed: Listed, total: Option<u64>, from: Origin) -> T
             }
         }
     });
-    let pieces = pieces.map(move |text: Result<Spliced, ops::Error>| match text {
-        Ok(text) => from.pieces(text),
-        Err(error) => futures::stream::once(ready(Err(error))).boxed(),
-    });
-    Text { pieces: pieces.flatten().boxed(), lag_ms }
+    Text { pieces: from.pieces(pieces).boxed(), lag_ms }
 }
 
 struct Sending {

@@ -2,6 +2,7 @@
 //! memory, however large the answer.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use axum::body::Body;
 use base64::Engine;
@@ -110,6 +111,28 @@ impl Spliced {
                 tracing::warn!(%error, "an answer with attachments was cut");
             }
         }))
+    }
+}
+
+/// Where what an answer shows comes from.
+#[derive(Clone)]
+pub(crate) struct Origin {
+    pub ops: Ops,
+    pub db: Arc<DbEntry>,
+    pub consistency: Consistency,
+}
+
+impl Origin {
+    /// Texts, each with the bytes that belong into it. Nothing follows an error.
+    pub(crate) fn pieces(
+        self,
+        texts: impl futures::Stream<Item = Result<Spliced, Error>> + Send + 'static,
+    ) -> impl futures::Stream<Item = Result<Bytes, Error>> + Send + 'static {
+        texts.flat_map(move |text| match text {
+            Ok(text) if text.is_text() => one(text.text.into()),
+            Ok(text) => text.pieces(&self.ops, &self.db, self.consistency),
+            Err(error) => stream::once(futures::future::ready(Err(error))).boxed(),
+        })
     }
 }
 

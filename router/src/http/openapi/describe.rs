@@ -45,7 +45,7 @@ const LISTING: [Param; 13] = [
     ENCODING,
     query("update_seq", Kind::Flag, "Whether the place in the feed is told"),
 ];
-const VIEWING: [Param; 18] = [
+const VIEWING: [Param; 20] = [
     LIMIT,
     SKIP,
     DESCENDING,
@@ -58,6 +58,8 @@ const VIEWING: [Param; 18] = [
     query("keys", Kind::Json, "Keys, in this order"),
     INCLUDE_DOCS,
     CONFLICTS,
+    ATTACHMENTS,
+    ENCODING,
     query("reduce", Kind::Flag, "Whether rows are reduced, if the view can"),
     query("group", Kind::Flag, "Whether rows of equal keys are reduced by themselves"),
     query("group_level", Kind::Number, "The same for keys that begin with so many equal items"),

@@ -52,6 +52,8 @@ pub(super) struct ViewOptions {
     group_level: Option<u64>,
     include_docs: Option<bool>,
     conflicts: Option<bool>,
+    attachments: Option<bool>,
+    att_encoding_info: Option<bool>,
     update_seq: Option<bool>,
     skip: Option<u64>,
     limit: Option<u64>,

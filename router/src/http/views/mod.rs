@@ -4,7 +4,6 @@ mod options;
 
 use axum::body::Body;
 use bytes::Bytes;
-use common::attachment::stubs;
 use common::document;
 use common::ids::{DbName, DocId};
 use common::partition::Partition;
@@ -14,9 +13,10 @@ use common::view::design::View;
 use common::view::{ViewDoc, ViewRow};
 use futures::StreamExt;
 use futures::future::ready;
-use futures::stream::{self, BoxStream, TryStreamExt, once};
+use futures::stream::{self, TryStreamExt, once};
 use http::{Method, StatusCode};
 
+use super::attachments::splice::{Origin, Pieces, Spliced};
 use super::call::Call;
 use super::error::Error;
 use super::read::tell_lag;
@@ -31,7 +31,7 @@ const CHUNK_BYTES: usize = 32 << 10;
 
 /// Rows as text, piece by piece: an object without a line feed behind it.
 struct Text {
-    pieces: BoxStream<'static, Result<Bytes, ops::Error>>,
+    pieces: Pieces,
     lag_ms: u64,
 }
 
@@ -149,13 +149,14 @@ async fn begin(
 ) -> Result<Text, ops::Error> {
     let viewing = ops.view(designed, view, &options.query, consistency).await?;
     let lag_ms = viewing.lag_ms;
+    let from = Origin { ops: ops.clone(), db: viewing.db().clone(), consistency: viewing.consistency() };
     let sending = Sending { head: Some(head(&viewing, &options)), ops: ops.clone(), viewing, options, any: false };
     let pieces = stream::try_unfold(Some(sending), |sending| async move {
         let Some(mut sending) = sending else { return Ok(None) };
         let (text, more) = sending.chunk().await?;
         Ok(Some((text, more.then_some(sending))))
     });
-    Ok(Text { pieces: pieces.boxed(), lag_ms })
+    Ok(Text { pieces: from.pieces(pieces).boxed(), lag_ms })
 }
 
 struct Sending {
@@ -167,65 +168,66 @@ struct Sending {
 }
 
 impl Sending {
-    async fn chunk(&mut self) -> Result<(Bytes, bool), ops::Error> {
-        let mut out = self.head.take().unwrap_or_default();
-        out.reserve(CHUNK_BYTES);
-        while out.len() < CHUNK_BYTES {
-            if out.len() > CHUNK_BYTES / 8 && !self.viewing.is_ready() {
+    async fn chunk(&mut self) -> Result<(Spliced, bool), ops::Error> {
+        let mut out = Spliced::from(self.head.take().unwrap_or_default());
+        out.text.reserve(CHUNK_BYTES);
+        while out.text.len() < CHUNK_BYTES {
+            if out.text.len() > CHUNK_BYTES / 8 && !self.viewing.is_ready() {
                 break;
             }
             let Some(row) = self.viewing.next().await? else {
-                out.extend_from_slice(if self.any { b"\r\n]}" } else { b"\r\n\r\n]}" });
-                return Ok((out.into(), false));
+                out.text.extend_from_slice(if self.any { b"\r\n]}" } else { b"\r\n\r\n]}" });
+                return Ok((out, false));
             };
-            out.extend_from_slice(if std::mem::replace(&mut self.any, true) { b",\r\n" } else { b"\r\n" });
+            out.text.extend_from_slice(if std::mem::replace(&mut self.any, true) { b",\r\n" } else { b"\r\n" });
             match row {
                 Row::Mapped(row) => self.mapped(&mut out, &row).await?,
                 Row::Reduced(key, value) => {
-                    out.extend_from_slice(format!("{{\"key\":{key},\"value\":{value}}}").as_bytes());
+                    out.text.extend_from_slice(format!("{{\"key\":{key},\"value\":{value}}}").as_bytes());
                 }
             }
         }
-        Ok((out.into(), true))
+        Ok((out, true))
     }
 
-    async fn mapped(&self, out: &mut Vec<u8>, row: &ViewRow) -> Result<(), ops::Error> {
-        out.extend_from_slice(b"{\"id\":");
-        render::string(out, row.id.as_str());
-        out.extend_from_slice(format!(",\"key\":{},\"value\":{}", row.key, row.value).as_bytes());
+    async fn mapped(&self, out: &mut Spliced, row: &ViewRow) -> Result<(), ops::Error> {
+        out.text.extend_from_slice(b"{\"id\":");
+        render::string(&mut out.text, row.id.as_str());
+        out.text.extend_from_slice(format!(",\"key\":{},\"value\":{}", row.key, row.value).as_bytes());
         if self.options.include_docs {
-            out.extend_from_slice(b",\"doc\":");
+            out.text.extend_from_slice(b",\"doc\":");
             match linked(&row.value) {
                 Some((id, rev)) => self.linked(out, &id, rev).await?,
                 None => self.document(out, &row.id, row.doc.as_ref()),
             }
         }
-        out.push(b'}');
+        out.text.push(b'}');
         Ok(())
     }
 
-    fn document(&self, out: &mut Vec<u8>, id: &DocId, doc: Option<&ViewDoc>) {
-        let Some(ViewDoc { rev, json, attachments, conflicts }) = doc else { return out.extend_from_slice(b"null") };
+    fn document(&self, out: &mut Spliced, id: &DocId, doc: Option<&ViewDoc>) {
+        let Some(ViewDoc { rev, json, attachments, conflicts }) = doc else {
+            return out.text.extend_from_slice(b"null");
+        };
         let mut shown = Vec::new();
         if self.options.conflicts && !conflicts.is_empty() {
             render::revs(&mut shown, conflicts);
         }
-        let (shown, stubs) = (String::from_utf8_lossy(&shown), stubs(attachments));
+        let shown = String::from_utf8_lossy(&shown);
         let conflicts = Some(("_conflicts", &*shown)).filter(|(_, shown)| !shown.is_empty());
-        let attachments = stubs.as_deref().map(|stubs| ("_attachments", stubs));
-        let extra: Vec<(&str, &str)> = conflicts.into_iter().chain(attachments).collect();
-        document::render(out, id.as_str(), rev, false, &extra, json);
+        document::render(&mut out.text, id.as_str(), rev, false, conflicts.as_slice(), json);
+        self.options.attachments.add(out, id, attachments);
     }
 
     /// The document that a row's value names, wherever it is.
-    async fn linked(&self, out: &mut Vec<u8>, id: &str, rev: Option<Rev>) -> Result<(), ops::Error> {
+    async fn linked(&self, out: &mut Spliced, id: &str, rev: Option<Rev>) -> Result<(), ops::Error> {
         let Ok(id) = DocId::parse(id) else {
-            out.extend_from_slice(b"null");
+            out.text.extend_from_slice(b"null");
             return Ok(());
         };
         let db = self.viewing.db();
         if db.partitioned && !id.is_design() && id.partition().is_err() {
-            out.extend_from_slice(b"null");
+            out.text.extend_from_slice(b"null");
             return Ok(());
         }
         let wanted = Wanted { revs: rev.map_or(Revs::Winner, Revs::Exact), tree: self.options.conflicts };
@@ -270,7 +272,7 @@ fn head(viewing: &Viewing, options: &Options) -> Vec<u8> {
     out
 }
 
-fn fixed(text: &'static [u8]) -> BoxStream<'static, Result<Bytes, ops::Error>> {
+fn fixed(text: &'static [u8]) -> Pieces {
     once(ready(Ok(Bytes::from_static(text)))).boxed()
 }
 

@@ -7,6 +7,7 @@ use common::view::design::View;
 use common::view::{GroupLevel, Span, push_id};
 use serde_json::value::RawValue;
 
+use crate::http::attachments::shown::Shown;
 use crate::http::error::Error;
 use crate::http::params::Params;
 use crate::ops::views::{Designed, Update, ViewQuery};
@@ -20,6 +21,8 @@ pub(super) struct Options {
     pub(super) query: ViewQuery,
     pub(super) include_docs: bool,
     pub(super) conflicts: bool,
+    /// How the attachments of documents are shown.
+    pub(super) attachments: Shown,
     pub(super) update_seq: bool,
 }
 
@@ -47,9 +50,6 @@ impl Options {
             return Err(wrong("Invalid use of grouping on a map view."));
         }
         let include_docs = params.flag("include_docs", false)?;
-        if params.flag("attachments", false)? {
-            return Err(Error::NotImplemented("Views show attachments as stubs only."));
-        }
         if include_docs && reduces {
             return Err(wrong("`include_docs` is invalid for reduce"));
         }
@@ -84,7 +84,8 @@ impl Options {
             count_before: !reduces && !has_keys,
         };
         let update_seq = params.flag("update_seq", false)?;
-        Ok(Self { query, include_docs, conflicts: include_docs && conflicts, update_seq })
+        let attachments = Shown::of(params)?;
+        Ok(Self { query, include_docs, conflicts: include_docs && conflicts, attachments, update_seq })
     }
 }
 
