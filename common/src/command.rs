@@ -5,7 +5,7 @@ use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
 use crate::attachment::Sent;
-use crate::ids::{DbUid, DocId, Index, RequestId, Seq, ShardId, Slot, UploadId};
+use crate::ids::{DbUid, DocId, Index, RequestId, Seq, ShardId, Signature, Slot, UploadId};
 use crate::mango::kept::Kept;
 use crate::rev::Rev;
 use crate::validation::{Defined, Fingerprint};
@@ -84,6 +84,13 @@ pub enum Op {
         /// Those shards.
         others: Vec<(ShardId, Defined)>,
     },
+    /// Take away every index of views of a database but these.
+    KeepViews {
+        /// The database.
+        db: DbUid,
+        /// Those that are still of use, whether the shard has them or not.
+        signatures: Vec<Signature>,
+    },
 }
 
 impl Op {
@@ -96,7 +103,9 @@ impl Op {
             Op::Compact { doc } => Some(doc.db),
             Op::Purge(purge) => Some(purge.doc.db),
             Op::Atomic(atomic) => Some(atomic.db),
-            Op::DropDb { db } | Op::AdoptIndexes { db, .. } | Op::BuildIndexes { db } => Some(*db),
+            Op::DropDb { db } | Op::AdoptIndexes { db, .. } | Op::BuildIndexes { db } | Op::KeepViews { db, .. } => {
+                Some(*db)
+            }
             Op::Attached(attached) => Some(attached.write.doc().db),
             Op::PutChunk(chunk) => Some(chunk.doc.db),
             Op::Validated(validated) => validated.op.db(),

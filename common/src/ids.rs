@@ -169,6 +169,16 @@ uid!(
     ClusterId
 );
 
+/// Names an index of views on every replica: equal functions and options have one index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Signature(pub [u8; 16]);
+
+impl fmt::Display for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// The catalog's databases live on shard 0 under fixed uids.
 impl DbUid {
     /// `_dbs`: one document per database.

@@ -14,6 +14,7 @@ use crate::ops::compact::Compactions;
 use crate::ops::indexes::Indexes;
 use crate::ops::upload::Uploads;
 use crate::ops::validation::Validation;
+use crate::ops::views::warm::Warming;
 use crate::replicator::Replicator;
 
 /// One router's state behind its HTTP API.
@@ -42,7 +43,8 @@ impl App {
         };
         let replicator = Replicator::new(config.replicator.clone(), cluster.clone(), catalog.clone());
         let (indexes, uploads, validation) = (Indexes::default(), Uploads::default(), Validation::default());
-        let ops = Ops { cluster, catalog, default_consistency, indexes, uploads, validation };
+        let warming = Warming::default();
+        let ops = Ops { cluster, catalog, default_consistency, indexes, uploads, validation, warming };
         let (metrics, compactions) = (Metrics::new(), Compactions::default());
         Ok(Arc::new(Self { ops, auth, config, metrics, compactions, replicator }))
     }

@@ -84,6 +84,10 @@ fn shown_op(op: &Op) -> Value {
             "bytes": chunk.bytes.len(),
         }),
         Op::ForgetUploads { before } => json!({ "op": "forget_uploads", "before": before }),
+        Op::KeepViews { db, signatures } => {
+            let signatures: Vec<String> = signatures.iter().map(ToString::to_string).collect();
+            json!({ "op": "keep_views", "db": db.to_string(), "signatures": signatures })
+        }
         Op::Local(local) => json!({
             "op": "local",
             "db": local.doc.db.to_string(),

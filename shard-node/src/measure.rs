@@ -67,6 +67,7 @@ pub(crate) fn replica(sheet: &mut Sheet, replica: &Replica) {
     sheet.set(&metrics::WRITE_QUEUE_BYTES, &of, replica.queue_bytes() as u64);
     sheet.set(&metrics::ENTRY_COMMANDS, &of, &counts.entry_commands);
     sheet.set(&metrics::READ_ROUND, &of, &counts.read_round);
+    sheet.set(&metrics::VIEW_DOCUMENTS, &of, replica.mapped());
     sheet.set(&metrics::FEED_WAITERS, &of, replica.feed_waiters() as u64);
     sheet.set(&metrics::DAMAGED_FOLDERS, &of, replica.damaged_folders() as u64);
     transfers(sheet, of, "sent", &counts.sent);

@@ -279,6 +279,9 @@ impl Monitor {
                 if let Err(error) = replica.sweep().await {
                     tracing::warn!(%shard, %error, "what dropped databases left was not cleared away");
                 }
+                if let Err(error) = replica.sweep_views().await {
+                    tracing::warn!(%shard, %error, "what was left of indexes of views was not cleared away");
+                }
             });
         }
     }

@@ -102,6 +102,8 @@ metrics! {
         "Size of the replica's engine";
     FEED_WAITERS: Kind::Gauge, Node, "quorate_feed_waiters", ["node", "shard"],
         "Requests that wait here for changes";
+    VIEW_DOCUMENTS: Kind::Counter, Node, "quorate_view_documents_total", ["node", "shard"],
+        "Documents put to the map functions of views, to bring indexes up to date";
     SNAPSHOTS_UNDER_WAY: Kind::Gauge, Node, "quorate_snapshots_under_way", ["node", "shard", "direction"],
         "Snapshots being sent to other replicas, or received from the primary";
     SNAPSHOT_BYTES: Kind::Counter, Node, "quorate_snapshot_bytes_total", ["node", "shard", "direction"],

@@ -5,17 +5,8 @@ use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::reduce::Builtin;
+use crate::ids::Signature;
 use crate::mango::key;
-
-/// Names an index of views on every replica: equal functions and options have one index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Signature(pub [u8; 16]);
-
-impl std::fmt::Display for Signature {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
 
 /// All that the index of a design document's views depends on. Made together, since every document is read once for
 /// all of them.

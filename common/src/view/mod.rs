@@ -5,7 +5,8 @@ pub mod design;
 pub mod reduce;
 mod request;
 
-pub use design::{Design, Group, Signature};
+pub use crate::ids::Signature;
+pub use design::{Design, Group};
 pub use reduce::{Builtin, Partial};
 pub use request::{
     GroupLevel, GroupPage, Reducing, Rows, Span, ViewAnswer, ViewDoc, ViewGroup, ViewPage, ViewReply, ViewRequest,

@@ -30,7 +30,7 @@ use common::placement::{ShardMap, slot_of, slot_of_partition};
 use common::query::{Answer, Consistency, Query};
 use common::refusal::Refusal;
 use common::state::{Campaign, Drain, NodeState, Promote, Role};
-use common::view::{ViewRequest, Viewed};
+use common::view::{ViewAnswer, ViewRequest, Viewed};
 use common::wire::ReadRequest;
 use futures::FutureExt;
 use futures::future::join_all;
@@ -218,6 +218,25 @@ impl Cluster {
         // Nobody who is there is in sync; see `send_reads`.
         request.last_resort = true;
         members.ask(shard, &mut request, Instant::now(), patience).await
+    }
+
+    /// The same of each replica that is there and does not lead the shard, one after the other.
+    pub async fn view_elsewhere(&self, shard: ShardId, request: &ViewRequest) -> Vec<ViewAnswer> {
+        let Inner { members, patience, .. } = &*self.inner;
+        let Ok(place) = members.place(shard) else { return Vec::new() };
+        let patience = Duration::from_millis(request.wait_ms) + patience.request;
+        let mut answers = Vec::new();
+        for node in place.replicas.iter().filter(|node| !members.is_suspect(node)) {
+            // Whoever leads by now has been asked by somebody who waits.
+            if place.primary().as_ref() == Some(node) {
+                continue;
+            }
+            if let Some(transport) = members.transport(node) {
+                let answer = tokio::time::timeout(patience, transport.view(shard, request)).await;
+                answers.push(answer.unwrap_or_else(|_| Err(Refusal::Unreachable(node.clone()))));
+            }
+        }
+        answers
     }
 
     /// All nodes, asked now (those that do not answer at once: what they said last).

@@ -1,7 +1,7 @@
 //! Databases: made, described, removed; their settings.
 
 use axum::body::Body;
-use common::ids::DbName;
+use common::ids::{DbName, DocId};
 use http::{Method, StatusCode, header};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -10,6 +10,7 @@ use super::access::USERS;
 use super::call::Call;
 use super::error::Error;
 use super::read::tell_lag;
+use super::target::of_compact;
 use super::{Answer, render, vet};
 use crate::cluster::catalog::Security;
 use crate::ops;
@@ -146,18 +147,22 @@ pub(super) async fn ensure_full_commit(call: &Call, db: DbName) -> Answer {
 
 /// `POST /{db}/_compact`: bodies of old revisions go, in the background. There is nothing to compact of a design
 /// document's views, which are asked for by the same path with a name behind it.
-pub(super) async fn compact(call: &Call, db: DbName) -> Answer {
+pub(super) async fn compact(call: &Call, name: DbName) -> Answer {
     super::body::require_json(&call.parts.headers)?;
-    let db = call.app.ops.db(&db).await?;
-    if call.parts.uri.path().ends_with("/_compact") {
-        call.app.compactions.start(&call.app.ops, db);
+    let db = call.app.ops.db(&name).await?;
+    match of_compact(call.parts.uri.path()) {
+        None => call.app.compactions.start(&call.app.ops, db),
+        Some(ddoc) => {
+            let id = DocId::parse(&format!("_design/{ddoc}")).map_err(ops::Error::from)?;
+            call.app.ops.exists(&name, &id).await?;
+        }
     }
     Ok(render::ok(StatusCode::ACCEPTED))
 }
 
-/// `POST /{db}/_view_cleanup`: nothing is left over.
+/// `POST /{db}/_view_cleanup`: indexes that no view needs go.
 pub(super) async fn view_cleanup(call: &Call, db: DbName) -> Answer {
-    call.app.ops.db(&db).await?;
+    call.app.ops.clean_views(&db).await?;
     Ok(render::ok(StatusCode::ACCEPTED))
 }
 

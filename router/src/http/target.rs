@@ -10,7 +10,7 @@ mod partition;
 mod scheduler;
 
 use common::ids::{DbName, DocId, Invalid};
-pub(crate) use design::OfDesign;
+pub(crate) use design::{OfDesign, of_compact};
 pub(crate) use index::IndexPath;
 pub(crate) use partition::OfPartition;
 use percent_encoding::percent_decode_str;

@@ -53,6 +53,8 @@ pub struct Ops {
     pub uploads: upload::Uploads,
     /// What is known of the databases' validation functions.
     pub validation: validation::Validation,
+    /// The indexes of views that replicas are told of.
+    pub warming: views::warm::Warming,
 }
 
 /// A write that went in.

@@ -81,6 +81,7 @@ fn weight(op: &Op) -> usize {
             let of = |defined: &Defined| defined.validators.iter().map(|one| one.ddoc.len() + 40).sum::<usize>();
             others.iter().map(|(_, defined)| of(defined) + 16).sum()
         }
+        Op::KeepViews { signatures, .. } => 16 * signatures.len(),
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use bytes::BytesMut;
+use common::command::{Command, Outcome};
 use common::config::{Admin, Config, EngineKind, Limits, Storage};
+use common::ids::{DbName, DbUid, ShardId};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use router::app::App;
@@ -14,6 +16,7 @@ use router::cluster::catalog::{Catalog, Clock};
 use router::embedded::{Embedded, Layout};
 use router::http::{routes, service};
 use router::replicator::{HttpWire, Replicator};
+use router::shard::transport::Transport;
 use tower::ServiceExt;
 
 /// The host the requests name.
@@ -23,6 +26,7 @@ pub(crate) const HOST: &str = "127.0.0.1:15984";
 pub(crate) struct TestCluster {
     embedded: Embedded,
     cluster: Cluster,
+    catalog: Catalog,
     app: Router,
     /// The same cluster behind an API with an admin (`admin`, `secret`).
     closed: Router,
@@ -63,8 +67,23 @@ impl TestCluster {
         let replicator = open.replicator.clone();
         let admin = Admin { name: "admin".to_owned(), password: Some("secret".to_owned()), password_file: None };
         let config = Config { admin: Some(admin), ..(*embedded.config).clone() };
-        let closed = App::new(cluster.clone(), catalog, Arc::new(config)).expect("an admin");
-        Self { embedded, cluster, app: routes(open), closed: routes(closed), replicator, _data: data }
+        let closed = App::new(cluster.clone(), catalog.clone(), Arc::new(config)).expect("an admin");
+        Self { embedded, cluster, catalog, app: routes(open), closed: routes(closed), replicator, _data: data }
+    }
+
+    /// A way to each node.
+    pub(crate) fn transports(&self) -> Vec<Arc<dyn Transport>> {
+        self.embedded.transports()
+    }
+
+    /// Writes a command of no verb.
+    pub(crate) async fn write(&self, shard: ShardId, command: Command) -> Outcome {
+        self.cluster.write(shard, command).await.expect("a definite outcome")
+    }
+
+    /// The uid of a database.
+    pub(crate) async fn uid(&self, name: &str) -> DbUid {
+        self.catalog.db(&DbName::parse(name).expect("a name")).await.expect("it is there").uid
     }
 
     /// Has the open API run replications; within the cluster, since it allows no others.

@@ -22,6 +22,7 @@ mod scatter;
 mod script;
 mod transcript;
 mod validation;
+mod view_indexes;
 mod views;
 
 use cluster::TestCluster;

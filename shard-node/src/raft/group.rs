@@ -4,6 +4,7 @@
 //! change members, purge or hand over unless asked.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -306,12 +307,23 @@ impl Group {
         self.engine.apply(batch).map(|()| true)
     }
 
+    /// Whether indexes of views may have been left over since this was asked last.
+    pub(crate) fn take_views_left(&self) -> bool {
+        self.shared.views_left.swap(false, Ordering::Relaxed)
+    }
+
+    /// Notes that indexes of views may be left over.
+    pub(crate) fn note_views_left(&self) {
+        self.shared.views_left.store(true, Ordering::Relaxed);
+    }
+
     /// Writes beside the log what can be made again from what is in it: a batch made of what the engine has now.
     pub(crate) fn write_beside<T>(
         &self,
         make: impl FnOnce(&dyn storage::Read) -> Result<(storage::Batch, T), storage::Error>,
     ) -> Result<T, storage::Error> {
         let _open = self.shared.gate.read().unwrap_or_else(PoisonError::into_inner);
+        let _beside = self.shared.beside.read().unwrap_or_else(PoisonError::into_inner);
         let (batch, made) = make(self.engine.as_ref())?;
         if !batch.changes.is_empty() {
             self.engine.apply(batch)?;

@@ -45,6 +45,10 @@ pub(crate) struct Shared {
     pub(crate) counts: Counts,
     /// Held for reading while somebody reads the engine, for writing while its content is replaced by a snapshot.
     pub(crate) gate: RwLock<()>,
+    /// Held for reading while somebody writes beside the log, for writing while an entry takes away what was written so.
+    pub(crate) beside: RwLock<()>,
+    /// Whether indexes of views may have been left over; at the start nobody knows.
+    pub(crate) views_left: AtomicBool,
     /// Cancelled when the replica stops; ends waits for room on the disk.
     pub(crate) stopping: CancellationToken,
 }
@@ -60,6 +64,8 @@ impl Shared {
             damage: Mutex::new(None),
             counts: Counts::default(),
             gate: RwLock::new(()),
+            beside: RwLock::new(()),
+            views_left: AtomicBool::new(true),
             stopping: CancellationToken::new(),
         })
     }

@@ -4,7 +4,8 @@
 //! engine that comes back says itself where the log has to go on. An error of the fold would come on every replica
 //! alike or means that our own files are damaged; either way this replica stops.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use common::command::{Op, Outcome};
@@ -90,7 +91,8 @@ impl StateMachine {
             let (from, on_the_spot) = (outcomes.len(), quick && self.engine.is_quick());
             // Lost if it fails: then the next batch looks again.
             let known = std::mem::take(&mut self.known);
-            let work = move || fold(engine.as_ref(), &entries[from..], before, known, on_the_spot);
+            let shared = self.shared.clone();
+            let work = move || fold(engine.as_ref(), &shared, &entries[from..], before, known, on_the_spot);
             match if on_the_spot { work() } else { run(self.engine.as_ref(), work).await } {
                 Ok(folded) => {
                     self.known = folded.known;
@@ -147,7 +149,15 @@ struct Folded {
 
 /// Folds as many of `entries` as one batch may hold, one at least. They go in together, or nothing does. With `quick`
 /// nothing is done if there is work of any length among them.
-fn fold(engine: &dyn Engine, entries: &[Entry], before: Applied, known: Known, quick: bool) -> Result<Folded, Stop> {
+fn fold(
+    engine: &dyn Engine,
+    shared: &Shared,
+    entries: &[Entry],
+    before: Applied,
+    known: Known,
+    quick: bool,
+) -> Result<Folded, Stop> {
+    let mut beside = None;
     let mut apply = store::Apply::knowing(engine, known);
     let mut after = before;
     let mut outcomes = Vec::with_capacity(entries.len());
@@ -164,8 +174,12 @@ fn fold(engine: &dyn Engine, entries: &[Entry], before: Applied, known: Known, q
             }
             EntryPayload::Normal(packed) => {
                 for command in packed.unpack().map_err(|error| Stop::Commands { index, error })? {
-                    if quick && matches!(command.op, Op::BuildIndexes { .. }) {
+                    if quick && matches!(command.op, Op::BuildIndexes { .. } | Op::KeepViews { .. }) {
                         return Err(Stop::Long);
+                    }
+                    if matches!(command.op, Op::KeepViews { .. }) && beside.is_none() {
+                        // An index that is being brought up to date would come back whole.
+                        beside = Some(shared.beside.write().unwrap_or_else(PoisonError::into_inner));
                     }
                     of_entry.push(apply.command(Index(index), &command)?);
                 }
@@ -176,6 +190,9 @@ fn fold(engine: &dyn Engine, entries: &[Entry], before: Applied, known: Known, q
     }
     let (folded, known) = apply.finish_knowing(encode_applied(&after));
     engine.apply(folded.batch)?;
+    if beside.is_some() {
+        shared.views_left.store(true, Ordering::Relaxed);
+    }
     Ok(Folded { outcomes, changed: folded.changed, after, known })
 }
 
@@ -242,7 +259,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let applied = Applied { log_id: meta.last_log_id, membership: Arc::new(meta.last_membership.clone()) };
         let (engine, shared, record) = (self.engine.clone(), self.shared.clone(), applied.clone());
         let installed = run(self.engine.as_ref(), move || {
-            let _alone = shared.gate.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let _alone = shared.gate.write().unwrap_or_else(PoisonError::into_inner);
             snapshot.install(engine.as_ref(), encode_applied(&record))
         });
         self.known = Known::default();
@@ -294,19 +311,28 @@ mod tests {
             entry(index, Op::Local(edit))
         };
         let entries: Vec<Entry> = (1..=6).map(write).collect();
-        let first = fold(engine.as_ref(), &entries, Applied::default(), Known::default(), false).expect("folded");
+        let shared = Shared::new();
+        let first =
+            fold(engine.as_ref(), &shared, &entries, Applied::default(), Known::default(), false).expect("folded");
         assert_eq!((first.outcomes.len(), first.after.log_id), (4, Some(entries[3].log_id)));
-        let rest = fold(engine.as_ref(), &entries[4..], first.after, first.known, false).expect("folded");
+        let rest = fold(engine.as_ref(), &shared, &entries[4..], first.after, first.known, false).expect("folded");
         assert_eq!((rest.outcomes.len(), rest.after.log_id), (2, Some(entries[5].log_id)));
     }
 
     #[test]
     fn indexes_are_not_made_on_the_spot() {
         let engine = storage::open(EngineKind::Memory, Path::new("nowhere"), 0).expect("an engine");
-        let entries = [entry(1, Op::BuildIndexes { db: DbUid::DBS })];
-        assert!(matches!(fold(engine.as_ref(), &entries, Applied::default(), Known::default(), true), Err(Stop::Long)));
-        assert_eq!(read_applied(engine.as_ref()).expect("readable").log_id, None);
-        let folded = fold(engine.as_ref(), &entries, Applied::default(), Known::default(), false).expect("folded");
-        assert_eq!(folded.outcomes, [[Outcome::Indexed { more: false }]]);
+        let shared = Shared::new();
+        let keep = Op::KeepViews { db: DbUid::DBS, signatures: Vec::new() };
+        for (op, outcome) in
+            [(keep, Outcome::Done), (Op::BuildIndexes { db: DbUid::DBS }, Outcome::Indexed { more: false })]
+        {
+            let entries = [entry(1, op)];
+            let fold = |quick| fold(engine.as_ref(), &shared, &entries, Applied::default(), Known::default(), quick);
+            let before = read_applied(engine.as_ref()).expect("readable");
+            assert!(matches!(fold(true), Err(Stop::Long)));
+            assert_eq!(read_applied(engine.as_ref()).expect("readable"), before);
+            assert_eq!(fold(false).expect("folded").outcomes, [[outcome]]);
+        }
     }
 }

@@ -8,9 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use common::ids::{DbUid, DocId, Seq};
+use common::metrics::Counter;
 use common::query::Consistency;
 use common::refusal::Refusal;
-use common::view::{Group, GroupPage, Partial, Reducing, Signature, ViewAnswer, ViewReply, ViewRequest, Viewed};
+use common::view::{
+    Group, GroupPage, Partial, Reducing, Signature, ViewAnswer, ViewPage, ViewReply, ViewRequest, Viewed,
+};
 use tokio::time::Instant;
 
 use super::{Replica, millis};
@@ -32,6 +35,8 @@ type Turn = tokio::sync::Mutex<()>;
 #[derive(Default)]
 pub(crate) struct Indexing {
     under_way: Mutex<HashMap<(DbUid, Signature), Weak<Turn>>>,
+    /// Documents that were put to map functions.
+    mapped: Counter,
 }
 
 impl Indexing {
@@ -54,6 +59,14 @@ struct Index {
     signature: Signature,
     group: Arc<Group>,
     program: Arc<Program>,
+}
+
+/// How an index is.
+enum Brought {
+    /// As far as the stream was when that was asked, or further.
+    To(Seq),
+    /// Not there yet; the database was dropped.
+    Not(ViewReply),
 }
 
 /// How a step ended.
@@ -109,15 +122,55 @@ impl Replica {
         Ok(Viewed { reply, lag_ms: millis(lag) })
     }
 
-    async fn viewed(&self, index: &Index, request: ViewRequest) -> Result<ViewReply, Broken> {
-        if request.update {
-            let patience = Duration::from_millis(request.wait_ms).min(WORK_MAX);
-            match self.bring_up(index, Instant::now() + patience).await? {
-                None => {}
-                Some(reply) => return Ok(reply),
-            }
+    /// Documents that were put to map functions since the start.
+    pub(crate) fn mapped(&self) -> u64 {
+        self.indexing.mapped.get()
+    }
+
+    /// Clears away what is left of indexes that were taken away. Done when nothing is left.
+    pub(crate) async fn sweep_views(&self) -> Result<(), storage::Error> {
+        if !self.group().take_views_left() {
+            return Ok(());
         }
-        let Some(mut reply) = self.read_rows(index, &request).await? else { return Ok(ViewReply::Dropped) };
+        let swept = self.sweep_views_left().await;
+        if swept.is_err() {
+            self.group().note_views_left();
+        }
+        swept
+    }
+
+    async fn sweep_views_left(&self) -> Result<(), storage::Error> {
+        let (engine, group) = (self.group().engine().clone(), self.group().clone());
+        let look = move || group.read(views::leftovers);
+        for (db, signature) in group::blocking(engine.as_ref(), look).await? {
+            let turn = self.indexing.of(db, signature);
+            let _alone = turn.lock().await;
+            let group = self.group().clone();
+            let work = move || match group.read(|reader| views::state(reader, db, signature))? {
+                // Somebody had a use for it meanwhile.
+                Some(_) => Ok(()),
+                None => clear(&group, db, signature),
+            };
+            group::blocking(engine.as_ref(), work).await?;
+        }
+        Ok(())
+    }
+
+    async fn viewed(&self, index: &Index, request: ViewRequest) -> Result<ViewReply, Broken> {
+        let deadline = Instant::now() + Duration::from_millis(request.wait_ms).min(WORK_MAX);
+        let mut reply = loop {
+            let least = match request.update {
+                false => Seq(0),
+                true => match self.bring_up(index, deadline).await? {
+                    Brought::To(least) => least,
+                    Brought::Not(reply) => return Ok(reply),
+                },
+            };
+            // It may have been taken away since: by a snapshot, or because nobody had a use for it.
+            if let Some(reply) = self.read_rows(index, &request, least).await? {
+                break reply;
+            }
+        };
         if let (ViewReply::Groups(page), Some(Reducing { by: Err(function), .. })) =
             (&mut reply, &request.rows.reducing)
             && let Some(failed) = self.reduce(page, function, index).await?
@@ -127,8 +180,8 @@ impl Replica {
         Ok(reply)
     }
 
-    /// Brings the index as far as the stream is now; the reply if that is not done in time or cannot be.
-    async fn bring_up(&self, index: &Index, deadline: Instant) -> Result<Option<ViewReply>, Broken> {
+    /// Brings the index as far as the stream is now.
+    async fn bring_up(&self, index: &Index, deadline: Instant) -> Result<Brought, Broken> {
         let db = index.db;
         let (group, of) = (self.group().clone(), (db, index.signature));
         let look = move || {
@@ -137,14 +190,14 @@ impl Replica {
             Ok::<_, storage::Error>((at, wanted))
         };
         let (State { seq: at, .. }, wanted) = group::blocking(self.group().engine().as_ref(), look).await?;
-        let behind = |at| Ok(Some(ViewReply::Behind { at, wanted }));
+        let behind = |at| Ok(Brought::Not(ViewReply::Behind { at, wanted }));
         let lock = self.indexing.of(db, index.signature);
         let Ok(_alone) = tokio::time::timeout_at(deadline, lock.lock()).await else { return behind(at) };
         loop {
             match self.step(index).await? {
-                Stepped::Dropped => return Ok(Some(ViewReply::Dropped)),
+                Stepped::Dropped => return Ok(Brought::Not(ViewReply::Dropped)),
                 // A step in which nothing was left shows what was purged as well.
-                Stepped::At(at, more) if !more || at > wanted => return Ok(None),
+                Stepped::At(at, more) if !more || at > wanted => return Ok(Brought::To(wanted)),
                 Stepped::At(at, _) if Instant::now() >= deadline => return behind(at),
                 Stepped::At(..) => {}
             }
@@ -160,14 +213,14 @@ impl Replica {
                 Some(state) => state,
                 // What a lost index left would stand among the rows of the new one.
                 None => {
-                    clear(&group, &of)?;
+                    clear(&group, of.db, of.signature)?;
                     State::default()
                 }
             };
             let pending = group.read_view(|reader| views::pending(reader, of.db, &of.group, &state))??;
             if let Some(Err(views::Lost)) = pending {
                 tracing::info!(db = %of.db, view = %of.signature, "purges were forgotten; the index is made anew");
-                clear(&group, &of)?;
+                clear(&group, of.db, of.signature)?;
             }
             Ok::<_, storage::Error>((state, pending))
         };
@@ -185,6 +238,7 @@ impl Replica {
             }
             return Ok(Stepped::At(seq, !complete));
         }
+        self.indexing.mapped.add(docs.iter().filter(|doc| doc.text.is_some()).count() as u64);
         let mapped = map(index, docs).await?;
         let (group, of) = (self.group().clone(), index.clone());
         let fold = move || {
@@ -203,18 +257,25 @@ impl Replica {
         Ok(folded.map_or(Stepped::At(Seq(0), true), |state| Stepped::At(state.seq, !complete)))
     }
 
-    async fn read_rows(&self, index: &Index, request: &ViewRequest) -> Result<Option<ViewReply>, Broken> {
+    /// `None` if the index is not as far as `least`. One that is not there has no rows, whatever may be left of it.
+    async fn read_rows(&self, index: &Index, request: &ViewRequest, least: Seq) -> Result<Option<ViewReply>, Broken> {
         let (group, of, map, rows) = (self.group().clone(), index.clone(), request.map, request.rows.clone());
         let read = move || {
             group.read_view(|reader| {
-                let state = views::state(reader, of.db, of.signature)?.unwrap_or_default();
+                let state = views::state(reader, of.db, of.signature)?;
+                let at = state.as_ref().map_or(Seq(0), |state| state.seq);
                 let raw = views::Raw { db: of.db, signature: of.signature, map, rows: &rows };
-                let reply = match &rows.reducing {
-                    None => ViewReply::Page(views::rows(reader, &raw, &state)?),
-                    Some(reducing) => ViewReply::Groups(views::groups(reader, &raw, reducing, &state)?),
+                let reply = match (&rows.reducing, state) {
+                    (None, Some(state)) => ViewReply::Page(views::rows(reader, &raw, &state)?),
+                    (Some(reducing), Some(state)) => ViewReply::Groups(views::groups(reader, &raw, reducing, &state)?),
+                    (None, None) => {
+                        ViewReply::Page(ViewPage { before: rows.count_before.then_some(0), ..ViewPage::default() })
+                    }
+                    (Some(_), None) => ViewReply::Groups(GroupPage::default()),
                 };
                 // Asked last: what a drop and the sweep behind it did to an answer is of no account.
-                Ok(if store::dropped(reader, of.db)? { None } else { Some(reply) })
+                let reply = if store::dropped(reader, of.db)? { ViewReply::Dropped } else { reply };
+                Ok((at >= least || reply == ViewReply::Dropped).then_some(reply))
             })
         };
         Ok(group::blocking(self.group().engine().as_ref(), read).await.and_then(|answer| answer)?)
@@ -254,10 +315,10 @@ fn reduce_arguments(rows: &[Box<str>]) -> String {
 }
 
 /// Clears an index away, a bounded part at a time.
-fn clear(group: &group::Group, index: &Index) -> Result<(), storage::Error> {
+fn clear(group: &group::Group, db: DbUid, signature: Signature) -> Result<(), storage::Error> {
     loop {
         let cleared = group.write_beside(|reader| {
-            let batch = views::clear(reader, index.db, index.signature, CLEARED_MAX)?;
+            let batch = views::clear(reader, db, signature, CLEARED_MAX)?;
             let count = batch.changes.len();
             Ok((batch, count))
         });

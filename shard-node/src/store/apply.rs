@@ -10,6 +10,7 @@ mod compact;
 mod indexes;
 mod purge;
 mod validators;
+mod views;
 
 use std::collections::BTreeMap;
 
@@ -115,6 +116,7 @@ impl<'a> Apply<'a> {
             Op::AdoptValidators { db, others } => self.adopt_validators(*db, others),
             // One in another, which no router sends: it was put to one set of functions at most.
             Op::Validated(_) => Ok(Outcome::OtherValidators),
+            Op::KeepViews { db, signatures } => self.keep_views(*db, signatures),
         }
     }
 

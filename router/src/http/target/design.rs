@@ -56,6 +56,13 @@ pub(super) fn parse(db: &DbName, id: &DocId, rest: &str) -> Option<Target> {
     Some(Target::OfDesign(db.clone(), id.clone(), asked))
 }
 
+/// Which design document's views the path of a `_compact` asks for; none if it asks for the documents.
+pub(crate) fn of_compact(path: &str) -> Option<String> {
+    let (_, rest) = path.split_once("/_compact/")?;
+    let name = rest.split('/').find(|part| !part.is_empty())?;
+    Some(decode(name).into_owned())
+}
+
 /// What is asked of a design document in a partition: its views.
 pub(super) fn in_partition(db: DbName, partition: &str, rest: &str) -> Target {
     let segments: Vec<&str> = rest.split('/').collect();

@@ -40,6 +40,16 @@ impl Designed {
 }
 
 impl Ops {
+    /// Whether a document is there.
+    pub async fn exists(&self, name: &DbName, id: &DocId) -> Result<(), Error> {
+        let make = |db: &DbEntry| Query::Doc { db: db.uid, id: id.clone(), revs: Revs::Winner, tree: false };
+        match self.read_one(name, id, Consistency::Linearizable, make).await? {
+            (Answer::Doc(Some(doc)), _) if !doc.deleted => Ok(()),
+            (Answer::Doc(Some(_)), _) => Err(Error::Deleted),
+            _ => Err(Error::Missing),
+        }
+    }
+
     /// The design document of that id.
     pub async fn design(&self, name: &DbName, id: &DocId, consistency: Consistency) -> Result<Designed, Error> {
         let make = |db: &DbEntry| Query::Doc { db: db.uid, id: id.clone(), revs: Revs::Winner, tree: false };

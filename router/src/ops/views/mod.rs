@@ -4,8 +4,10 @@
 //! The first page of every shard is there before the first row goes out. Memory is bounded by one page a shard. A shard
 //! that cannot answer fails the whole query.
 
+mod cleanup;
 pub mod design;
 mod merge;
+pub mod warm;
 
 use std::sync::Arc;
 
@@ -149,6 +151,9 @@ impl Ops {
                 db = self.db_for(&designed.db.name, consistency).await?;
                 continue;
             };
+            if consistency == Consistency::Linearizable && query.update != Update::No {
+                self.warming.note(self, &shards, &request);
+            }
             if query.update == Update::Behind {
                 self.update_behind(view, &shards, &request);
             }

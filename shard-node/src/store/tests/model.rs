@@ -290,7 +290,9 @@ impl Model {
                 self.blobs.forget(*before);
                 return Outcome::Swept { more: false };
             }
-            Op::AdoptIndexes { .. } | Op::BuildIndexes { .. } => panic!("these histories have no indexes"),
+            Op::AdoptIndexes { .. } | Op::BuildIndexes { .. } | Op::KeepViews { .. } => {
+                panic!("these histories have no indexes")
+            }
             Op::Validated(_) | Op::AdoptValidators { .. } => panic!("these histories have no validation functions"),
         };
         let (at, json) = (at.clone(), body.json.clone());

@@ -81,7 +81,25 @@ pub fn clear(reader: &dyn Read, db: DbUid, signature: Signature, limit: usize) -
     Ok(batch)
 }
 
-/// The signatures of the indexes there are.
+/// Indexes without a state, of all databases: what is left of them is in nobody's way but takes room.
+pub fn leftovers(reader: &dyn Read) -> Result<Vec<(DbUid, Signature)>, Error> {
+    let (mut low, high) = keys::all_dbs();
+    let mut found = Vec::new();
+    // From database to database, whatever lies in them.
+    while let Some(pair) = scan(reader, &(low.clone(), high.clone())).next() {
+        let (key, _) = pair?;
+        let db = super::key_of(&key)?.db().ok_or_else(|| damaged(&key, "it lies among databases"))?;
+        for signature in signatures(reader, db)? {
+            if state(reader, db, signature)?.is_none() {
+                found.push((db, signature));
+            }
+        }
+        low = keys::whole_db(db).1;
+    }
+    Ok(found)
+}
+
+/// The signatures of the indexes there are, those that are only left over included.
 pub fn signatures(reader: &dyn Read, db: DbUid) -> Result<Vec<Signature>, Error> {
     let (mut low, high) = keys::views(db);
     let mut found = Vec::new();
@@ -95,7 +113,7 @@ pub fn signatures(reader: &dyn Read, db: DbUid) -> Result<Vec<Signature>, Error>
     Ok(found)
 }
 
-fn state_key(db: DbUid, signature: Signature) -> Bytes {
+pub(super) fn state_key(db: DbUid, signature: Signature) -> Bytes {
     Key::View(db, signature, Bytes::from_static(&[STATE])).encode()
 }
 

@@ -254,6 +254,28 @@ fn a_dropped_database_has_nothing_to_map_and_its_indexes_are_swept() {
 }
 
 #[test]
+fn an_index_that_is_not_kept_loses_its_state_and_the_rest_is_left_over() {
+    let mut world = World::new(10);
+    world.step(&Step::Put(1, vec![1], 1));
+    let other = Group { local_seq: true, ..group() };
+    for group in [&group(), &other] {
+        bring_up(&mut world.map, group);
+    }
+    assert!(leftovers(&world.map).expect("sound").is_empty());
+    let keep = Op::KeepViews { db: DB(), signatures: vec![other.signature()] };
+    assert_eq!(world.command(keep), Outcome::Done);
+    let of = |group: &Group| (DB(), group.signature());
+    assert_eq!(state(&world.map, DB(), group().signature()).expect("sound"), None);
+    assert!(state(&world.map, DB(), other.signature()).expect("sound").is_some());
+    assert_eq!(leftovers(&world.map).expect("sound"), [of(&group())]);
+    let batch = clear(&world.map, DB(), group().signature(), usize::MAX).expect("sound");
+    world.map.apply(batch);
+    assert_eq!(signatures(&world.map, DB()).expect("sound"), [other.signature()]);
+    world.command(Op::DropDb { db: DB() });
+    assert_eq!(world.command(Op::KeepViews { db: DB(), signatures: Vec::new() }), Outcome::Dropped);
+}
+
+#[test]
 fn a_snapshot_leaves_indexes_out() {
     let mut world = World::new(10);
     world.step(&Step::Put(1, vec![1], 1));
