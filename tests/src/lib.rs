@@ -9,6 +9,7 @@ pub mod client;
 pub mod cluster;
 pub mod embedded;
 pub mod failover;
+pub mod feed;
 pub mod history;
 pub mod layout;
 pub mod lean;

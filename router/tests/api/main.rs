@@ -14,6 +14,7 @@ mod cluster;
 mod dashboard;
 mod documents;
 mod errors;
+mod feeds;
 mod mango;
 mod openapi;
 mod partitions;

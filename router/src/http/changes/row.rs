@@ -11,6 +11,9 @@ use crate::feed::Token;
 use crate::http::attachments::splice::Spliced;
 use crate::http::render;
 
+/// Rows that CouchDB takes to be wanted where none are said. Only which seqs are shown depends on it.
+const LIMIT: u64 = 1_000_000_000_000_000;
+
 /// What stands before the first row.
 pub(super) fn head(kind: Kind) -> &'static [u8] {
     match kind {
@@ -64,8 +67,8 @@ pub(super) fn row(all: &mut Spliced, options: &Options, at: u64, token: &Token, 
 fn object(all: &mut Spliced, options: &Options, at: u64, seq: &str, change: &Change, conflicts: &[Rev]) {
     let out = &mut all.text;
     out.extend_from_slice(b"{\"seq\":");
-    // CouchDB spares itself the work of most seqs; the second row is the first to have one.
-    let shown = (at + options.seq_interval - 1).is_multiple_of(options.seq_interval);
+    // CouchDB spares itself the work of most seqs: a row has one if the rows still wanted are so many times the interval.
+    let shown = options.limit.unwrap_or(LIMIT).saturating_sub(at).is_multiple_of(options.seq_interval);
     if shown {
         render::string(out, seq)
     } else {
@@ -188,5 +191,8 @@ mod tests {
         let text = shown("seq_interval=3", &changes);
         let seqs: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("{\"seq\":")?.split(',').next()).collect();
         assert_eq!(seqs, ["null", "\"2-x\"", "null", "null", "\"5-x\""]);
+        // As a client asks that takes batches: the last seq stands behind the rows.
+        let text = shown("seq_interval=5&limit=5", &changes);
+        assert_eq!((text.matches("null").count(), text.find("\"1-x\"").is_some()), (4, true), "{text}");
     }
 }
