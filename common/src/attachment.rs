@@ -181,15 +181,17 @@ pub fn stubs(attachments: &[Attachment]) -> Option<String> {
     if attachments.is_empty() {
         return None;
     }
-    let stub = |Attachment { name, content_type, revpos, content }: &Attachment| {
-        let (name, content_type) = (quoted(name), quoted(content_type));
-        let (digest, length) = (BASE64_STANDARD.encode(content.md5), content.length);
-        format!(
-            r#"{name}:{{"content_type":{content_type},"revpos":{revpos},"digest":"md5-{digest}","length":{length},"stub":true}}"#
-        )
+    let stub = |attachment: &Attachment| {
+        format!(r#"{},"length":{},"stub":true}}"#, begun_member(attachment), attachment.content.length)
     };
     let stubs: Vec<String> = attachments.iter().map(stub).collect();
     Some(format!("{{{}}}", stubs.join(",")))
+}
+
+/// What stands at the beginning of an attachment's member of `_attachments`, however its bytes are shown behind it.
+pub fn begun_member(Attachment { name, content_type, revpos, content }: &Attachment) -> String {
+    let (name, content_type, digest) = (quoted(name), quoted(content_type), BASE64_STANDARD.encode(content.md5));
+    format!(r#"{name}:{{"content_type":{content_type},"revpos":{revpos},"digest":"md5-{digest}""#)
 }
 
 fn quoted(text: &str) -> String {

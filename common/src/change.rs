@@ -40,6 +40,26 @@ pub struct ChangesRequest {
     pub count_pending: bool,
 }
 
+impl ChangesRequest {
+    /// At most `limit` changes behind `since`, oldest first, as they are now: winners without bodies, whatever they say.
+    pub fn behind(db: DbUid, since: Seq, limit: u32) -> Self {
+        Self {
+            db,
+            since,
+            descending: false,
+            limit,
+            wait_ms: 0,
+            all_leaves: false,
+            bodies: false,
+            linearizable: true,
+            selector: None,
+            function: None,
+            partition: None,
+            count_pending: false,
+        }
+    }
+}
+
 /// A filter in JavaScript.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilterFunction {

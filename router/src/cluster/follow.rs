@@ -74,20 +74,8 @@ async fn news(cluster: &Cluster, db: DbUid, position: Option<Seq>, watcher: &imp
         watcher.freshness().confirm(asked);
         return Ok(counters.seq);
     };
-    let request = ChangesRequest {
-        db,
-        since,
-        descending: false,
-        limit: 1000,
-        wait_ms: u64::try_from(FEED_WAIT.as_millis()).expect("seconds fit"),
-        all_leaves: false,
-        bodies: false,
-        linearizable: true,
-        selector: None,
-        function: None,
-        partition: None,
-        count_pending: false,
-    };
+    let wait_ms = u64::try_from(FEED_WAIT.as_millis()).expect("seconds fit");
+    let request = ChangesRequest { wait_ms, ..ChangesRequest::behind(db, since, 1_000) };
     let page = cluster.changes(CATALOG_SHARD, request).await?;
     watcher.changed(&page.rows);
     if !page.more {

@@ -372,20 +372,8 @@ async fn what_may_have_been_done_is_called_unknown_when_nobody_can_tell() {
 #[tokio::test(start_paused = true)]
 async fn a_long_wait_for_changes_survives_a_failover() {
     let fixture = fixture().await;
-    let request = ChangesRequest {
-        db: DbUid::DBS,
-        since: Seq(0),
-        descending: false,
-        limit: 1,
-        wait_ms: 20_000,
-        all_leaves: false,
-        bodies: false,
-        linearizable: false,
-        selector: None,
-        function: None,
-        partition: None,
-        count_pending: false,
-    };
+    let request =
+        ChangesRequest { wait_ms: 20_000, linearizable: false, ..ChangesRequest::behind(DbUid::DBS, Seq(0), 1) };
     let cluster = fixture.cluster.clone();
     let task = tokio::spawn(async move { cluster.changes(SHARD, request).await });
     tokio::time::sleep(Duration::from_secs(10)).await;

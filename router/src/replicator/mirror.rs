@@ -83,20 +83,8 @@ impl Mirror {
 
     async fn read_on(&self, cluster: &Cluster, since: Seq) -> Result<(Seq, bool), Refusal> {
         let whole = self.known().whole;
-        let request = ChangesRequest {
-            db: self.db,
-            since,
-            descending: false,
-            limit: 1_000,
-            wait_ms: if whole { u64::try_from(WAIT.as_millis()).expect("seconds fit") } else { 0 },
-            all_leaves: false,
-            bodies: true,
-            linearizable: true,
-            selector: None,
-            function: None,
-            partition: None,
-            count_pending: false,
-        };
+        let wait_ms = if whole { u64::try_from(WAIT.as_millis()).expect("seconds fit") } else { 0 };
+        let request = ChangesRequest { wait_ms, bodies: true, ..ChangesRequest::behind(self.db, since, 1_000) };
         let page = cluster.changes(CATALOG_SHARD, request).await?;
         let mut known = self.known();
         for Change { id, leaves, deleted, json, .. } in &page.rows {

@@ -2,13 +2,12 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use common::attachment::{Attachment, Content, Encoding};
+use common::attachment::{Attachment, Content, Encoding, begun_member};
 use common::ids::DocId;
 
 use super::splice::{Form, Spliced};
 use crate::http::error::Error;
 use crate::http::params::Params;
-use crate::http::render;
 
 /// How the bytes of attachments are shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -63,21 +62,17 @@ impl Shown {
     }
 
     fn member(self, out: &mut Spliced, id: &DocId, attachment: &Attachment) {
-        let Attachment { name, content_type, revpos, content } = attachment;
-        render::string(&mut out.text, name);
-        out.text.extend_from_slice(b":{\"content_type\":");
-        render::string(&mut out.text, content_type);
-        let digest = digest(content);
-        out.text.extend_from_slice(format!(",\"revpos\":{revpos},\"digest\":\"md5-{digest}\",").as_bytes());
+        let content = &attachment.content;
+        out.text.extend_from_slice(begun_member(attachment).as_bytes());
         match self.data_of(attachment) {
             Data::Stubs => {
-                out.text.extend_from_slice(format!("\"length\":{},\"stub\":true", content.length).as_bytes())
+                out.text.extend_from_slice(format!(",\"length\":{},\"stub\":true", content.length).as_bytes())
             }
             Data::Follow => {
-                out.text.extend_from_slice(format!("\"length\":{},\"follows\":true", content.length).as_bytes());
+                out.text.extend_from_slice(format!(",\"length\":{},\"follows\":true", content.length).as_bytes());
             }
             Data::Inline => {
-                out.text.extend_from_slice(b"\"data\":\"");
+                out.text.extend_from_slice(b",\"data\":\"");
                 let unpack = content.encoding != Encoding::Identity;
                 out.put(id, content, Form { base64: true, unpack });
                 out.text.push(b'"');

@@ -51,20 +51,7 @@ fn page(store: &Map, range: Range) -> RangePage {
 }
 
 fn since(since: u64, limit: u32) -> ChangesRequest {
-    ChangesRequest {
-        db: db(0),
-        since: Seq(since),
-        descending: false,
-        limit,
-        wait_ms: 0,
-        all_leaves: false,
-        bodies: true,
-        linearizable: true,
-        selector: None,
-        function: None,
-        partition: None,
-        count_pending: true,
-    }
+    ChangesRequest { bodies: true, count_pending: true, ..ChangesRequest::behind(db(0), Seq(since), limit) }
 }
 
 fn winner(reader: &dyn Read, revs: Revs) -> Result<Answer, Error> {

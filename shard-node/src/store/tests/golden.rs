@@ -350,22 +350,15 @@ impl Script {
     fn changes(&mut self, out: &mut String, words: &[&str]) {
         let has = |word| words.contains(&word);
         let since = Seq(if words[0] == "end" { u64::MAX } else { words[0].parse().expect("a seq") });
+        let limit = words[1..].iter().find_map(|word| word.parse().ok()).unwrap_or(100);
+        let of = words.iter().find_map(|word| word.strip_prefix("of="));
         let request = ChangesRequest {
-            db: db(0),
-            since,
             descending: has("desc"),
-            limit: words[1..].iter().find_map(|word| word.parse().ok()).unwrap_or(100),
-            wait_ms: 0,
             all_leaves: has("all_leaves"),
             bodies: has("bodies"),
-            linearizable: true,
-            selector: None,
-            function: None,
-            partition: words
-                .iter()
-                .find_map(|word| word.strip_prefix("of="))
-                .map(|of| Partition::parse(of).expect("a name")),
+            partition: of.map(|of| Partition::parse(of).expect("a name")),
             count_pending: true,
+            ..ChangesRequest::behind(db(0), since, limit)
         };
         let page = changes(&self.store, &request).expect("a sound store");
         for row in page.rows {

@@ -513,20 +513,9 @@ impl Model {
 }
 
 fn request(db: DbUid, of: Option<&str>, since: Seq, descending: bool, limit: u32) -> ChangesRequest {
-    ChangesRequest {
-        db,
-        since,
-        descending,
-        limit,
-        wait_ms: 0,
-        all_leaves: true,
-        bodies: true,
-        linearizable: true,
-        selector: None,
-        function: None,
-        partition: of.map(|name| Partition::parse(name).expect("a name")),
-        count_pending: true,
-    }
+    let partition = of.map(|name| Partition::parse(name).expect("a name"));
+    let plain = ChangesRequest::behind(db, since, limit);
+    ChangesRequest { descending, all_leaves: true, bodies: true, partition, count_pending: true, ..plain }
 }
 
 /// All pages of the stream one after the other, each with its count of what is pending checked.
