@@ -6,7 +6,7 @@ use http::{Method, StatusCode, header};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::access::USERS;
+use super::access::{REPLICATOR, USERS};
 use super::call::Call;
 use super::error::Error;
 use super::read::tell_lag;
@@ -45,6 +45,11 @@ pub(super) async fn delete(call: &Call, db: DbName) -> Answer {
         let reason = "You tried to DELETE a database with a ?=rev parameter. \
                       Did you mean to DELETE a document instead?";
         return Err(Error::bad(reason));
+    }
+    if db.as_str() == REPLICATOR {
+        return Err(Error::Forbidden(
+            "_replicator is always there. Delete its documents to end their replications.".into(),
+        ));
     }
     if db.as_str() == USERS {
         // There is always one: what goes is what is in it.

@@ -216,7 +216,7 @@ impl Inner {
             None => wanted.acting.clone(),
             Some(user) => Acting::As { name: user.name.as_deref().map(Into::into), roles: user.roles.clone().into() },
         };
-        let peer = |end| peer::Peer::new(end, &acting, &way.service, &way.wire);
+        let peer = |end| peer::Peer::new(end, wanted.spec.asking, &acting, &way.service, &way.wire);
         let session = Session {
             spec: &wanted.spec,
             source: peer(&wanted.spec.source),

@@ -22,6 +22,34 @@ const BATCH_MAX: usize = 1_000;
 const WORKERS: usize = 4;
 const WORKERS_MAX: usize = 16;
 
+/// Tries of a request after the first, unless a replication says otherwise: some fifteen seconds, which a failover does not
+/// take.
+const RETRIES: u32 = 7;
+/// Longest wait for an answer, its body included, unless a replication says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Requests to one end at once that bring documents over, as CouchDB's default.
+const CONNECTIONS: usize = 20;
+const CONNECTIONS_MAX: usize = 100;
+/// With the longest pauses more would keep a replication from being shown as failing for minutes.
+const RETRIES_MAX: u32 = 100;
+
+/// How the ends are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asking {
+    /// Requests to one end at once that bring documents over (`http_connections`); feed and checkpoints come on top.
+    pub connections: usize,
+    /// Longest wait for an answer, its body included (`connection_timeout`).
+    pub timeout: Duration,
+    /// How often a request is repeated that was not answered for good (`retries_per_request`).
+    pub retries: u32,
+}
+
+impl Default for Asking {
+    fn default() -> Self {
+        Self { connections: CONNECTIONS, timeout: TIMEOUT, retries: RETRIES }
+    }
+}
+
 /// A replication.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spec {
@@ -49,6 +77,8 @@ pub struct Spec {
     pub batch: usize,
     /// Batches under way at once.
     pub workers: usize,
+    /// How the ends are asked.
+    pub asking: Asking,
     /// Whether conflicts stay behind.
     pub winning_revs_only: bool,
     /// In whose name to ask databases of this cluster, instead of the owner's.
@@ -145,11 +175,14 @@ impl Spec {
         if members.read::<String>("proxy", "a string")?.is_some_and(|proxy| !proxy.is_empty()) {
             return Err("`proxy` is not supported".to_owned());
         }
-        for known in ["http_connections", "connection_timeout", "retries_per_request", "socket_options"] {
-            if known != "socket_options" {
-                members.number(known)?;
-            }
-        }
+        let usual = Asking::default();
+        let connections = members.number("http_connections")?.and_then(|count| usize::try_from(count).ok());
+        let retries = members.number("retries_per_request")?.and_then(|count| u32::try_from(count).ok());
+        let asking = Asking {
+            connections: connections.unwrap_or(usual.connections).min(CONNECTIONS_MAX),
+            timeout: members.number("connection_timeout")?.map_or(usual.timeout, Duration::from_millis),
+            retries: retries.unwrap_or(usual.retries).min(RETRIES_MAX),
+        };
         let batch = members.number("worker_batch_size")?.and_then(|size| usize::try_from(size).ok());
         let workers = members.number("worker_processes")?.and_then(|count| usize::try_from(count).ok());
         Ok(Self {
@@ -165,6 +198,7 @@ impl Spec {
             use_checkpoints: members.flag("use_checkpoints", true)?,
             batch: batch.unwrap_or(BATCH).min(BATCH_MAX),
             workers: workers.unwrap_or(WORKERS).min(WORKERS_MAX),
+            asking,
             winning_revs_only: members.flag("winning_revs_only", false)?,
             user_ctx: members.read("user_ctx", "an object of a name and roles")?,
         })
@@ -228,6 +262,18 @@ mod tests {
         assert_eq!(with(r#","worker_batch_size":0"#), "`worker_batch_size` must be a positive integer");
         assert_eq!(with(r#","worker_batch_size":"20""#), "None");
         assert_eq!(with(r#","proxy":"http://p""#), "`proxy` is not supported");
+    }
+
+    #[test]
+    fn how_the_ends_are_asked_is_taken_from_the_document() {
+        let asking = |more: &str| {
+            let json = format!(r#"{{"source":"a","target":"b"{more}}}"#);
+            Spec::parse(json.as_bytes()).expect("valid").asking
+        };
+        assert_eq!(asking(""), Asking::default());
+        let said = r#","http_connections":2,"connection_timeout":"1500","retries_per_request":1,"socket_options":"[]""#;
+        assert_eq!(asking(said), Asking { connections: 2, timeout: Duration::from_millis(1_500), retries: 1 });
+        assert_eq!(asking(r#","http_connections":1000000"#).connections, CONNECTIONS_MAX);
     }
 
     #[test]

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::middleware::Next;
 use bytes::BytesMut;
 use common::command::{Command, Outcome};
 use common::config::{Admin, Config, EngineKind, Limits, Storage};
 use common::ids::{DbName, DbUid, ShardId};
+use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use router::app::App;
@@ -124,7 +126,11 @@ impl TestCluster {
     }
 }
 
+/// Takes each request, and may pass it on.
+pub(crate) type Gate = Arc<dyn Fn(Request<Body>, Next) -> BoxFuture<'static, Response<Body>> + Send + Sync>;
+
 /// One more router of a cluster.
+#[derive(Clone)]
 pub(crate) struct OtherRouter {
     cluster: Cluster,
     app: Router,
@@ -148,6 +154,13 @@ impl OtherRouter {
         let (app, limits) = (self.app.clone(), Limits::default());
         tokio::spawn(async move { router::serve::serve(listener, app, &limits, Default::default()).await });
         port
+    }
+
+    /// The same behind somebody who may answer in its place.
+    pub(crate) async fn listen_behind(&self, gate: Gate) -> u16 {
+        let layer = axum::middleware::from_fn(move |request: Request<Body>, next: Next| gate(request, next));
+        let behind = Self { app: self.app.clone().layer(layer), ..self.clone() };
+        behind.listen().await
     }
 
     /// Ends it in order: what it replicates goes on elsewhere at once.

@@ -1,5 +1,7 @@
 //! Replications: what is copied, what is answered, who may, and which router runs them.
 
+mod servers;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -17,9 +17,10 @@ use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::error::Error;
-use super::spec::End;
+use super::spec::{Asking, End};
 use crate::auth::Acting;
 pub(crate) use verbs::{Batch, Changes, Doc, Written};
 pub use wire::{HttpWire, Wire};
@@ -30,13 +31,9 @@ pub type Service = Arc<dyn Fn(Request<Body>) -> BoxFuture<'static, Response<Body
 /// What needs no encoding in a segment of a path or in a query.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 const JSON: &str = "application/json";
-/// How often something is asked at most.
-const TRIES_MAX: u32 = 8;
 /// The first pause; each one after it is twice as long.
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// Longest wait for an answer, its body included.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Largest answer taken. Documents come in groups, and a group that is larger is asked for in parts.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// How much of an answer is worth repeating in an error.
@@ -48,6 +45,9 @@ pub(crate) struct Peer {
     /// As it may be shown.
     pub shown: String,
     way: Way,
+    asking: Asking,
+    /// One for each request that may be under way.
+    connections: Arc<Semaphore>,
 }
 
 #[derive(Clone)]
@@ -70,6 +70,8 @@ struct Ask {
     accept: &'static str,
     /// How long the server itself may wait before it answers.
     wait: Duration,
+    /// Whether it brings documents over.
+    brings: bool,
 }
 
 /// One answer.
@@ -92,11 +94,16 @@ enum Failure {
 impl Ask {
     fn new(method: Method, path: impl Into<String>) -> Self {
         let (query, wait) = (Vec::new(), Duration::ZERO);
-        Self { method, path: path.into(), query, body: None, kind: None, accept: JSON, wait }
+        Self { method, path: path.into(), query, body: None, kind: None, accept: JSON, wait, brings: false }
     }
 
     fn json(self, body: impl Into<Bytes>) -> Self {
         Self { body: Some(body.into()), kind: Some(HeaderValue::from_static(JSON)), ..self }
+    }
+
+    /// The same as part of bringing documents over: only so many of these are under way at once.
+    fn bringing(self) -> Self {
+        Self { brings: true, ..self }
     }
 
     fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -125,8 +132,8 @@ fn segment(text: &str) -> String {
 }
 
 impl Peer {
-    /// The database at one end, asked in somebody's name if it is one of this cluster.
-    pub(crate) fn new(end: &End, acting: &Acting, service: &Service, wire: &Arc<dyn Wire>) -> Self {
+    /// The database at one end, asked in this way, and in somebody's name if it is one of this cluster.
+    pub(crate) fn new(end: &End, asking: Asking, acting: &Acting, service: &Service, wire: &Arc<dyn Wire>) -> Self {
         let way = match end {
             End::Local(db) => Way::Local {
                 service: service.clone(),
@@ -138,7 +145,7 @@ impl Peer {
                 Way::Remote { wire: wire.clone(), base, headers: headers.iter().cloned().collect() }
             }
         };
-        Self { shown: end.to_string(), way }
+        Self { shown: end.to_string(), way, asking, connections: Arc::new(Semaphore::new(asking.connections)) }
     }
 
     /// Asks until there is an answer that does not only tell to come again.
@@ -152,7 +159,7 @@ impl Peer {
                 Ok(reply) => format!("{} {}", reply.status, reply.reason()),
                 Err(Failure::Unavailable(why)) => why,
             };
-            if tried >= TRIES_MAX {
+            if tried > self.asking.retries {
                 return Err(Error::Unavailable(format!("{}{}: {why}", self.shown, ask.path)));
             }
             // Pauses are spread so that workers do not come back all at once.
@@ -162,7 +169,14 @@ impl Peer {
         unreachable!("the loop ends with an answer or an error")
     }
 
+    /// A place among the requests that bring documents over. The feed and checkpoints need none: those who ask for them are
+    /// not looked at while the others work, and a place kept for them would be lost to all.
+    async fn connection(&self, ask: &Ask) -> Option<SemaphorePermit<'_>> {
+        if ask.brings { self.connections.acquire().await.ok() } else { None }
+    }
+
     async fn once(&self, ask: &Ask, more: &[(String, String)]) -> Result<Reply, Failure> {
+        let _connection = self.connection(ask).await;
         let exchange = async {
             let body = ask.body.clone().map_or_else(Body::empty, Body::from);
             let response = self.exchange(ask, more, body).await?;
@@ -173,7 +187,9 @@ impl Peer {
             Ok(Reply { status: head.status, body: body.to_bytes() })
         };
         let late = || Failure::Unavailable("no answer in time".to_owned());
-        tokio::time::timeout(PATIENCE + ask.wait, exchange).await.unwrap_or_else(|_| Err(late()))
+        tokio::time::timeout(self.asking.timeout.saturating_add(ask.wait), exchange)
+            .await
+            .unwrap_or_else(|_| Err(late()))
     }
 
     /// One exchange; the answer's body is still to come.

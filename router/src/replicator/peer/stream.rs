@@ -9,7 +9,7 @@ use axum::body::Body;
 use http::{Method, header};
 use http_body_util::{BodyExt, Limited};
 
-use super::{Ask, Error, Failure, PAUSE, PAUSE_MAX, Peer, REASON_BYTES_MAX, Reply, TRIES_MAX, is_passing, segment};
+use super::{Ask, Error, Failure, PAUSE, PAUSE_MAX, Peer, REASON_BYTES_MAX, Reply, is_passing, segment};
 
 /// Longest wait for all of it.
 const PATIENCE: Duration = Duration::from_secs(3_600);
@@ -35,7 +35,7 @@ impl Peer {
                 Tried::Refused(why) => return Ok(Err(why)),
                 Tried::Again(why) => why,
             };
-            if tried >= TRIES_MAX {
+            if tried > self.asking.retries {
                 return Err(Error::Unavailable(format!("{} to {}: {id}: {why}", self.shown, target.shown)));
             }
             tokio::time::sleep(pause).await;
@@ -45,9 +45,10 @@ impl Peer {
     }
 
     async fn try_to_send_on(&self, target: &Peer, id: &str, rev: &str) -> Result<Tried, Error> {
-        let mut read = Ask::new(Method::GET, format!("/{}", segment(id))).with("rev", rev);
+        let mut read = Ask::new(Method::GET, format!("/{}", segment(id))).with("rev", rev).bringing();
         read = read.with("revs", "true").with("latest", "true").with("attachments", "true");
         read.accept = "multipart/related, application/json;q=0.5";
+        let _connection = self.connection(&read).await;
         let found = match self.exchange(&read, &[], Body::empty()).await {
             Ok(found) => found,
             Err(failure) => return again(failure),
@@ -61,8 +62,9 @@ impl Peer {
                 false => Err(self.refused(id, &reply)),
             };
         }
-        let mut write = Ask::new(Method::PUT, format!("/{}", segment(id))).with("new_edits", "false");
+        let mut write = Ask::new(Method::PUT, format!("/{}", segment(id))).with("new_edits", "false").bringing();
         write.kind = found.headers().get(header::CONTENT_TYPE).cloned();
+        let _connection = target.connection(&write).await;
         let written = match target.exchange(&write, &[], found.into_body()).await {
             Ok(written) => short(written).await,
             Err(failure) => return again(failure),

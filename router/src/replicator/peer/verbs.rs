@@ -174,7 +174,7 @@ impl Peer {
             leaves.entry(&row.id).or_default().extend(row.changes.iter().map(|leaf| leaf.rev.as_str()));
         }
         let body = serde_json::to_vec(&leaves).expect("texts become JSON");
-        let reply = self.whole(&Ask::new(Method::POST, "/_revs_diff").json(body)).await?;
+        let reply = self.whole(&Ask::new(Method::POST, "/_revs_diff").json(body).bringing()).await?;
         if !reply.is(&[200]) {
             return Err(self.refused("_revs_diff", &reply));
         }
@@ -186,7 +186,7 @@ impl Peer {
     /// is gone for good (purged) is left out.
     pub(crate) async fn read_bulk(&self, wanted: &[(String, String)]) -> Result<Result<Fetched, TooLarge>, Error> {
         let docs: Vec<Value> = wanted.iter().map(|(id, rev)| json!({ "id": id, "rev": rev })).collect();
-        let ask = Ask::new(Method::POST, "/_bulk_get").json(json!({ "docs": docs }).to_string());
+        let ask = Ask::new(Method::POST, "/_bulk_get").json(json!({ "docs": docs }).to_string()).bringing();
         let ask = ask.with("revs", "true").with("latest", "true").with("attachments", "true");
         let reply = match self.ask(&ask, &[]).await? {
             Err(TooLarge) => return Ok(Err(TooLarge)),
@@ -212,7 +212,8 @@ impl Peer {
 
     /// The same of one document, from a server that does not know `_bulk_get`.
     pub(crate) async fn read_one(&self, id: &str, revs: &[&str]) -> Result<Result<Vec<Doc>, TooLarge>, Error> {
-        let ask = Ask::new(Method::GET, format!("/{}", segment(id))).with("open_revs", json!(revs).to_string());
+        let ask =
+            Ask::new(Method::GET, format!("/{}", segment(id))).with("open_revs", json!(revs).to_string()).bringing();
         let ask = ask.with("revs", "true").with("latest", "true").with("attachments", "true");
         let reply = match self.ask(&ask, &[]).await? {
             Err(TooLarge) => return Ok(Err(TooLarge)),
@@ -235,7 +236,7 @@ impl Peer {
             body.extend_from_slice(doc.get().as_bytes());
         }
         body.extend_from_slice(b"]}");
-        let reply = self.whole(&Ask::new(Method::POST, "/_bulk_docs").json(body)).await?;
+        let reply = self.whole(&Ask::new(Method::POST, "/_bulk_docs").json(body).bringing()).await?;
         match reply.status.as_u16() {
             201 | 202 => {}
             // One document is wrong, or all together are too much. Anything else is about whoever asks, or the server.
