@@ -79,12 +79,15 @@ pub enum JwtAlgorithm {
 #[serde(deny_unknown_fields, default)]
 pub struct Cors {
     /// Sites whose scripts may ask, as `https://app.example`; `*` alone is every site.
+    #[serde(deserialize_with = "super::lists::read")]
     pub origins: Vec<String>,
     /// Whether they may ask with the user's cookies and passwords. Not with `*`: any site could act as whoever visits it.
     pub credentials: bool,
     /// Methods they may use.
+    #[serde(deserialize_with = "super::lists::read")]
     pub methods: Vec<String>,
     /// Headers they may send.
+    #[serde(deserialize_with = "super::lists::read")]
     pub headers: Vec<String>,
     /// How long browsers remember this, in seconds.
     pub max_age: u64,

@@ -189,6 +189,24 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_is_a_list_by_its_commas() {
+        let env = [
+            ("QUORATE_REPLICATOR__ALLOW", "https://a.example, *"),
+            ("QUORATE_REPLICATOR__NETWORKS", "10.0.0.0/8,::1/128"),
+            ("QUORATE_CORS__ORIGINS", ""),
+        ];
+        let config = load("", &env, &[]).expect("valid");
+        assert_eq!(config.replicator.allow, ["https://a.example", "*"]);
+        let listed = load("[replicator]\nnetworks = [\"10.0.0.0/8\", \"::1/128\"]\n", &[], &[]).expect("valid");
+        assert_eq!(config.replicator.networks, listed.replicator.networks);
+        assert_eq!(config.cors.origins, Vec::<String>::new());
+        let wrong = load("", &[("QUORATE_REPLICATOR__NETWORKS", "10.0.0.0/8,here")], &[]).expect_err("refused");
+        assert!(wrong.to_string().contains("'here'"), "{wrong}");
+        let number = load("[replicator]\nallow = 5\n", &[], &[]).expect_err("refused").to_string();
+        assert!(number.contains("a list, or a text"), "{number}");
+    }
+
+    #[test]
     fn a_password_of_digits_stays_text() {
         let env = [("QUORATE_ADMIN__NAME", "admin"), ("QUORATE_ADMIN__PASSWORD", "007")];
         let admins = load("", &env, &[]).expect("valid").admins().expect("valid");

@@ -18,9 +18,11 @@ pub struct Replicator {
     /// Servers that may be replicated with: `https://db.example`, `https://*.example`, `http://db.example:5984/prefix`,
     /// or `*` for every server at a public address. None by default: whoever may ask for a replication could
     /// otherwise have this server call whatever it reaches.
+    #[serde(deserialize_with = "super::lists::read")]
     pub allow: Vec<String>,
     /// Networks that are not public and may be called all the same, as `10.0.0.0/8`: loopback, private, link-local and
     /// other addresses outside of these are refused, whatever name leads there.
+    #[serde(deserialize_with = "super::lists::read")]
     pub networks: Vec<IpNet>,
     /// File with certificates (PEM) of further authorities that are trusted for `https`.
     pub ca_file: Option<PathBuf>,

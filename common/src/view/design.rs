@@ -6,6 +6,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::reduce::Builtin;
 use crate::ids::Signature;
+use crate::mango::index::LANGUAGE;
 use crate::mango::key;
 
 /// All that the index of a design document's views depends on. Made together, since every document is read once for
@@ -164,8 +165,10 @@ fn check_shape(body: &Map<String, Value>, language: &str) -> Result<(), Invalid>
     }
     for (name, view) in inside("views") {
         check(Some(view), &format!("views.{name}"), OBJECT)?;
-        if name != "lib" && language == Design::JAVASCRIPT {
-            check(view.get("map"), &format!("views.{name}.map"), STRING)?;
+        if name != "lib" {
+            // The map of a Mango index says which fields it has.
+            let map = if language == LANGUAGE { OBJECT } else { STRING };
+            check(view.get("map"), &format!("views.{name}.map"), map)?;
             check(view.get("reduce"), &format!("views.{name}.reduce"), STRING)?;
         }
     }
@@ -225,6 +228,7 @@ mod tests {
             (r#"{"options":{"partitioned":1}}"#, "`options.partitioned` field must have boolean type"),
             (r#"{"rewrites":5}"#, "`rewrites` field must have string or array type"),
             (r#"{"language":"query","views":{"a":{"map":{"fields":{}}}}}"#, ""),
+            (r#"{"language":"query","views":{"a":{"map":"f"}}}"#, "`views.a.map` field must have object type"),
         ] {
             assert_eq!(told(json), wanted, "{json}");
         }
