@@ -178,7 +178,9 @@ impl Error {
     /// may be tried again must not look like what was refused.
     pub(crate) fn into_row(self) -> Result<(&'static str, String), Self> {
         let line = self.line();
-        let refused = line.status.is_client_error() && line.retry_after.is_none();
+        // What is not served will not be the next time either.
+        let told = line.status.is_client_error() || line.status == StatusCode::NOT_IMPLEMENTED;
+        let refused = told && line.retry_after.is_none();
         if refused { Ok((line.error, self.to_string())) } else { Err(self) }
     }
 

@@ -45,6 +45,7 @@ impl Ops {
     /// design documents among them define are in force when this comes back.
     pub async fn bulk(&self, name: &DbName, author: &Author, items: &[Item]) -> Result<Vec<Row>, Error> {
         let mut rows: Vec<Progress> = vec![None; items.len()];
+        let unsettled = self.unsettled(name, items.iter().map(|item| &item.id));
         let (mut stale, mut refused) = (0, 0);
         loop {
             let db = self.db(name).await?;
@@ -69,10 +70,10 @@ impl Ops {
                 break;
             }
         }
-        let rows: Vec<Row> = rows.into_iter().zip(items).map(|(row, item)| row_of(&item.id, row)).collect();
-        let written = items.iter().zip(&rows).filter(|(_, row)| row.is_ok()).map(|(item, _)| &item.id);
-        self.settle_designs(name, written).await?;
-        Ok(rows)
+        if let Some(unsettled) = unsettled {
+            unsettled.settle().await?;
+        }
+        Ok(rows.into_iter().zip(items).map(|(row, item)| row_of(&item.id, row)).collect())
     }
 
     /// Puts what is left to the functions, and writes what they let in; by which they were let in.
@@ -185,8 +186,8 @@ fn of_a_part(error: Error, rows: &[Progress]) -> Error {
     match error {
         error if !rows.iter().any(is_done) => error,
         Error::Refused(refusal) => Error::Refused(unknown(refusal)),
-        Error::ValidatorsChange => Error::Refused(Refusal::UnknownOutcome { shard: crate::cluster::CATALOG_SHARD }),
-        error => error,
+        // Whatever else kept the rest from being written, a part of it is.
+        _ => Error::Refused(Refusal::UnknownOutcome { shard: crate::cluster::CATALOG_SHARD }),
     }
 }
 

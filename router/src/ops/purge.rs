@@ -25,7 +25,7 @@ pub struct Item {
 impl Ops {
     /// Purges all items; what was forgotten of each, in order. An error concerns the whole request.
     pub async fn purge(&self, name: &DbName, items: Vec<Item>) -> Result<Vec<Vec<Rev>>, Error> {
-        let designs: Vec<DocId> = items.iter().filter(|item| item.id.is_design()).map(|item| item.id.clone()).collect();
+        let unsettled = self.unsettled(name, items.iter().map(|item| &item.id));
         let purges = items.into_iter().map(|item| {
             let (ops, name) = (self.clone(), name.clone());
             async move { ops.purge_one(&name, item).await }
@@ -41,7 +41,9 @@ impl Ops {
         }
         match (refusal, error) {
             (None, None) => {
-                self.settle_designs(name, designs.iter()).await?;
+                if let Some(unsettled) = unsettled {
+                    unsettled.settle().await?;
+                }
                 Ok(done)
             }
             // Some are forgotten and others are not: the caller cannot know which, so nothing less is true.

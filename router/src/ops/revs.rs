@@ -23,6 +23,8 @@ impl Ops {
     /// Compares revisions with what is known here; documents of which nothing is missing are left out.
     pub async fn revs_diff(&self, name: &DbName, asked: Vec<(DocId, Vec<Rev>)>) -> Result<Vec<Missing>, Error> {
         let db = self.db(name).await?;
+        // Whoever is told that a design document is not missing goes on as if it had been acknowledged.
+        let unsettled = self.unsettled(name, asked.iter().map(|(id, _)| id));
         // A list of no revisions reads the tree and no body.
         let wanted = Wanted { revs: Revs::List { revs: Vec::new(), latest: false }, tree: true };
         let reads = asked.iter().map(|(id, _)| (id.clone(), wanted.clone())).collect();
@@ -31,7 +33,11 @@ impl Ops {
             let tree = answer.and_then(|doc| doc.tree).unwrap_or_default();
             compare(id, revs, &tree)
         });
-        Ok(compared.collect())
+        let compared = compared.collect();
+        if let Some(unsettled) = unsettled {
+            unsettled.settle().await?;
+        }
+        Ok(compared)
     }
 }
 

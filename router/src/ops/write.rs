@@ -1,5 +1,6 @@
 //! Writes one document: an edit, a deletion, or a revision made elsewhere.
 
+use bytes::Bytes;
 use common::attachment::Sent;
 use common::command::{Address, Attached, Bearer, Body, Edit, EditKind, Graft, Op, Outcome};
 use common::document::Parsed;
@@ -76,6 +77,14 @@ impl Change {
         }
     }
 
+    /// The same without its body and what it carries: what is left names the uploads.
+    pub(super) fn uploads_alone(mut self) -> Self {
+        let (Self::Edit { body, attachments, .. } | Self::Graft { body, attachments, .. }) = &mut self;
+        *body = Body::of(Bytes::from_static(b"{}"));
+        attachments.retain(|sent| sent.upload().is_some());
+        self
+    }
+
     /// The new body.
     pub(super) fn body(&self) -> &Body {
         match self {
@@ -113,10 +122,13 @@ impl Ops {
     /// Writes one document, if its database's functions let it in, and tells its new revision. A function that a design
     /// document defines is in force when this comes back.
     pub async fn write(&self, db: &DbName, id: &DocId, write: Write) -> Result<Receipt, Error> {
+        let unsettled = self.unsettled(db, std::iter::once(id));
         let (outcome, shard) = self.write_let_in(db, id, &write).await?;
         match outcome {
             Outcome::Written { rev, .. } => {
-                self.settle_designs(db, std::iter::once(id)).await?;
+                if let Some(unsettled) = unsettled {
+                    unsettled.settle().await?;
+                }
                 Ok(Receipt { rev, shard })
             }
             Outcome::NotFound { deleted: true } => Err(Error::Deleted),

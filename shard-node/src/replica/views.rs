@@ -71,8 +71,8 @@ enum Brought {
 
 /// How a step ended.
 enum Stepped {
-    /// Up to here; whether there is more.
-    At(Seq, bool),
+    /// Up to here in the stream, and to the purge of this number; whether there is more.
+    At(Seq, u64, bool),
     /// The database was dropped.
     Dropped,
 }
@@ -186,19 +186,20 @@ impl Replica {
         let (group, of) = (self.group().clone(), (db, index.signature));
         let look = move || {
             let at = group.read(|reader| views::state(reader, of.0, of.1))?.unwrap_or_default();
-            let wanted = group.read(|reader| store::last_seq(reader, of.0))?;
+            let wanted = group.read(|reader| Ok((store::last_seq(reader, of.0)?, views::purges(reader, of.0)?)))?;
             Ok::<_, storage::Error>((at, wanted))
         };
-        let (State { seq: at, .. }, wanted) = group::blocking(self.group().engine().as_ref(), look).await?;
+        let (State { seq: at, .. }, (wanted, purges)) = group::blocking(self.group().engine().as_ref(), look).await?;
         let behind = |at| Ok(Brought::Not(ViewReply::Behind { at, wanted }));
         let lock = self.indexing.of(db, index.signature);
         let Ok(_alone) = tokio::time::timeout_at(deadline, lock.lock()).await else { return behind(at) };
         loop {
             match self.step(index).await? {
                 Stepped::Dropped => return Ok(Brought::Not(ViewReply::Dropped)),
-                // A step in which nothing was left shows what was purged as well.
-                Stepped::At(at, more) if !more || at > wanted => return Ok(Brought::To(wanted)),
-                Stepped::At(at, _) if Instant::now() >= deadline => return behind(at),
+                Stepped::At(at, purged, more) if !more || (at > wanted && purged >= purges) => {
+                    return Ok(Brought::To(wanted));
+                }
+                Stepped::At(at, ..) if Instant::now() >= deadline => return behind(at),
                 Stepped::At(..) => {}
             }
         }
@@ -227,7 +228,7 @@ impl Replica {
         let (state, pending) = group::blocking(self.group().engine().as_ref(), next).await?;
         let pending = match pending {
             None => return Ok(Stepped::Dropped),
-            Some(Err(views::Lost)) => return Ok(Stepped::At(Seq(0), true)),
+            Some(Err(views::Lost)) => return Ok(Stepped::At(Seq(0), 0, true)),
             Some(Ok(pending)) => pending,
         };
         let Pending { docs, seq, purges, complete } = pending;
@@ -236,7 +237,7 @@ impl Replica {
             if state == State::default() {
                 Sandbox::shared().check(index.program.clone()).await?;
             }
-            return Ok(Stepped::At(seq, !complete));
+            return Ok(Stepped::At(seq, purges, !complete));
         }
         self.indexing.mapped.add(docs.iter().filter(|doc| doc.text.is_some()).count() as u64);
         let mapped = map(index, docs).await?;
@@ -254,7 +255,7 @@ impl Replica {
             })
         };
         let folded = group::blocking(self.group().engine().as_ref(), fold).await?;
-        Ok(folded.map_or(Stepped::At(Seq(0), true), |state| Stepped::At(state.seq, !complete)))
+        Ok(folded.map_or(Stepped::At(Seq(0), 0, true), |state| Stepped::At(state.seq, state.purges, !complete)))
     }
 
     /// `None` if the index is not as far as `least`. One that is not there has no rows, whatever may be left of it.

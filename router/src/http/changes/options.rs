@@ -78,7 +78,10 @@ impl Options {
             all_leaves: params.get("style") == Some("all_docs"),
             timeout,
             heartbeat,
-            seq_interval: params.number("seq_interval")?.unwrap_or(1).max(1),
+            seq_interval: match params.number("seq_interval")? {
+                Some(0) => return Err(Error::bad("invalid_seq_interval")),
+                interval => interval.unwrap_or(1),
+            },
             filter: Filter::of(params, posted)?,
             function: None,
         })

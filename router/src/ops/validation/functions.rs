@@ -15,6 +15,9 @@ use crate::ops::Error;
 use crate::ops::views::sandbox;
 use crate::ops::write::Change;
 
+/// Bytes of a reason that a function gives that are repeated to the client. It may have made it of the whole document.
+const REASON_BYTES_MAX: usize = 64 << 10;
+
 /// All functions of a database.
 #[derive(Debug)]
 pub(in crate::ops) struct Functions {
@@ -96,18 +99,23 @@ impl Function {
 
 /// `throw({forbidden: …})`, `throw({unauthorized: …})`, or something else.
 fn thrown(json: &str) -> Error {
-    let text = |value: &Value| -> Box<str> { value.as_str().map_or_else(|| value.to_string().into(), Box::from) };
+    let text = |value: &Value| -> Box<str> { short(&value.as_str().map_or_else(|| value.to_string(), str::to_owned)) };
     let unknown = |reason| Error::Thrown { error: "unknown_error", reason };
     match serde_json::from_str(json) {
         Ok(Value::Object(members)) if members.len() == 1 => match members.iter().next() {
             Some((name, reason)) if name == "forbidden" => Error::Forbidden(text(reason)),
             Some((name, reason)) if name == "unauthorized" => Error::Unauthorized(text(reason)),
             Some((_, reason)) => unknown(text(reason)),
-            None => unknown(json.into()),
+            None => unknown(short(json)),
         },
         Ok(other) => unknown(text(&other)),
-        Err(_) => unknown(json.into()),
+        Err(_) => unknown(short(json)),
     }
+}
+
+/// The beginning of a text that a function made up.
+fn short(text: &str) -> Box<str> {
+    text[..text.floor_char_boundary(REASON_BYTES_MAX)].into()
 }
 
 /// The kinds of errors that there are, by name.

@@ -12,10 +12,12 @@ use std::time::Duration;
 use common::command::{Command, Op};
 use common::ids::{DbName, DbUid, DocId, RequestId, ShardId};
 use common::query::{Answer, Consistency, Query, Revs};
+use common::refusal::Refusal;
 use common::validation::{Defined, Fingerprint, ShardValidators, Validator, digest_of, fingerprint};
 use common::view::Design;
 use futures::future::try_join_all;
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::functions::{Function, Functions};
@@ -43,8 +45,15 @@ pub struct Validation {
 
 struct Inner {
     known: Mutex<BTreeMap<DbUid, Arc<Functions>>>,
-    /// Writers that meet other functions at once all wait for the one of them that reads those.
-    lanes: [tokio::sync::Mutex<()>; LANES],
+    /// Writers that meet other functions at once all wait for the one of them that reads those; what kept it from that.
+    lanes: [tokio::sync::Mutex<Option<Failed>>; LANES],
+}
+
+/// A look that was refused. Those who waited for it are, too, and do not wait for one after the other.
+struct Failed {
+    db: DbUid,
+    at: Instant,
+    refusal: Refusal,
 }
 
 impl Default for Validation {
@@ -62,7 +71,7 @@ impl Validation {
 
     fn put(&self, db: DbUid, functions: Option<Arc<Functions>>) {
         let mut known = self.lock();
-        if known.len() >= KNOWN_MAX {
+        if functions.is_some() && known.len() >= KNOWN_MAX && !known.contains_key(&db) {
             known.clear();
         }
         match functions {
@@ -76,6 +85,33 @@ impl Validation {
     }
 }
 
+/// Design documents that may be written and not yet in force everywhere. Dropped before it was settled (the write failed
+/// in part, its outcome is unknown, or whoever asked has gone) it has the shards told by a task of its own.
+pub(in crate::ops) struct Unsettled {
+    ops: Ops,
+    name: DbName,
+    designs: Vec<DocId>,
+    settled: bool,
+}
+
+impl Unsettled {
+    /// Comes back when what the design documents define is in force on every shard.
+    pub(in crate::ops) async fn settle(mut self) -> Result<(), Error> {
+        self.ops.settle_designs(&self.name, &self.designs).await?;
+        self.settled = true;
+        Ok(())
+    }
+}
+
+impl Drop for Unsettled {
+    fn drop(&mut self) {
+        // Without a runtime the process is ending.
+        if !self.settled && tokio::runtime::Handle::try_current().is_ok() {
+            self.ops.settle_behind(&self.name);
+        }
+    }
+}
+
 impl Ops {
     /// The functions of a database, `None` if it has none: those that are known if they are what `is_it` wants, or else
     /// as they are now.
@@ -85,11 +121,26 @@ impl Ops {
         is_it: impl Fn(Option<Fingerprint>) -> bool,
     ) -> Result<Option<Arc<Functions>>, Error> {
         let lane = db.uid.0.as_u128() % LANES as u128;
-        let _one = self.validation.inner.lanes[usize::try_from(lane).unwrap_or(0)].lock().await;
+        let mut failed = self.validation.inner.lanes[usize::try_from(lane).unwrap_or(0)].lock().await;
         let known = self.validation.get(db.uid);
         if is_it(known.as_ref().map(|known| known.fingerprint)) {
             return Ok(known);
         }
+        if let Some(Failed { refusal, .. }) =
+            failed.as_ref().filter(|failed| failed.db == db.uid && failed.at.elapsed() < RETRY_PAUSE)
+        {
+            return Err(Error::Refused(refusal.clone()));
+        }
+        let learned = self.look_everywhere(db).await;
+        *failed = match &learned {
+            Err(Error::Refused(refusal)) => Some(Failed { db: db.uid, at: Instant::now(), refusal: refusal.clone() }),
+            _ => None,
+        };
+        learned
+    }
+
+    /// The functions of a database as they are now, on every shard.
+    async fn look_everywhere(&self, db: &Arc<DbEntry>) -> Result<Option<Arc<Functions>>, Error> {
         for _ in 0..LOOKS_MAX {
             let Some(validators) = self.settle_validators(db).await? else {
                 self.catalog.forget(db.uid);
@@ -105,19 +156,22 @@ impl Ops {
         Err(Error::ValidatorsChange)
     }
 
-    /// Design documents were written: comes back when what they define is in force on every shard.
-    pub(in crate::ops) async fn settle_designs(
+    /// To be held while documents are written: if there are design documents among them and the writing ends in any
+    /// other way than by [`Unsettled::settle`], the shards are told all the same, behind the answer.
+    pub(in crate::ops) fn unsettled<'a>(
         &self,
         name: &DbName,
-        written: impl Iterator<Item = &DocId>,
-    ) -> Result<(), Error> {
-        let designs: Vec<&DocId> = written.filter(|id| id.is_design()).collect();
-        if designs.is_empty() {
-            return Ok(());
-        }
+        written: impl Iterator<Item = &'a DocId>,
+    ) -> Option<Unsettled> {
+        let designs: Vec<DocId> = written.filter(|id| id.is_design()).cloned().collect();
+        (!designs.is_empty()).then(|| Unsettled { ops: self.clone(), name: name.clone(), designs, settled: false })
+    }
+
+    /// Comes back when what these design documents define is in force on every shard.
+    async fn settle_designs(&self, name: &DbName, designs: &[DocId]) -> Result<(), Error> {
         let settled = async {
             let db = self.db(name).await?;
-            let place = |id: &&DocId| self.cluster.locate(db.uid, db.partitioned, id).0;
+            let place = |id: &DocId| self.cluster.locate(db.uid, db.partitioned, id).0;
             let homes: BTreeSet<ShardId> = designs.iter().map(place).collect();
             let looks = try_join_all(homes.into_iter().map(|shard| self.look_at_validators(&db, shard))).await?;
             // Where none of them has ever had a function nothing can have changed.
@@ -128,10 +182,7 @@ impl Ops {
         };
         settled.await.map_err(|error| match error {
             // They are written, and not in force everywhere.
-            Error::Refused(refusal) => {
-                self.settle_behind(name);
-                Error::Refused(unknown(refusal))
-            }
+            Error::Refused(refusal) => Error::Refused(unknown(refusal)),
             error => error,
         })
     }

@@ -193,7 +193,7 @@ impl Ops {
             return;
         }
         let (shard, doc) = self.cluster.locate(db.uid, db.partitioned, id);
-        let op = sent(Some(By::Nobody), change.clone().into_op(db, doc));
+        let op = sent(Some(By::Nobody), change.clone().uploads_alone().into_op(db, doc));
         let command = Command { request: RequestId(uuid::Uuid::from_u128(rand::random())), retry: false, op };
         let cluster = self.cluster.clone();
         self.cluster.spawn(async move {

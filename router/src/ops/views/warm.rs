@@ -23,6 +23,9 @@ const INDEXES_MAX: usize = 64;
 const INTERVAL: Duration = Duration::from_secs(2);
 /// Turns of an index after it was asked: a replica may not have what the primary had, or not know how old that is.
 const TURNS: u8 = 3;
+/// How long turns go on for a replica that does not get to the end, once nobody asks any more. Where documents are written
+/// faster than they are mapped there may be no end.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// How long a replica works on an index in one turn, in milliseconds: the others wait.
 const TURN_MS: u64 = 500;
 
@@ -47,6 +50,8 @@ struct Index {
     due: Instant,
     /// Turns that are left.
     turns: u8,
+    /// When it was last asked.
+    asked: Instant,
 }
 
 impl Warming {
@@ -55,7 +60,7 @@ impl Warming {
         let name = (request.db, request.group.signature());
         let mut state = self.lock();
         if let Some(index) = state.indexes.get_mut(&name) {
-            index.turns = TURNS;
+            (index.turns, index.asked) = (TURNS, Instant::now());
             for shard in shards {
                 if !index.shards.contains(shard) {
                     index.shards.push(*shard);
@@ -75,7 +80,8 @@ impl Warming {
             rows,
             ..request.clone()
         };
-        state.indexes.insert(name, Index { shards: shards.to_vec(), request, due: Instant::now(), turns: TURNS });
+        let now = Instant::now();
+        state.indexes.insert(name, Index { shards: shards.to_vec(), request, due: now, turns: TURNS, asked: now });
         if !std::mem::replace(&mut state.running, true) {
             let (this, ops) = (self.clone(), ops.clone());
             ops.cluster.clone().spawn(async move { this.run(&ops).await });
@@ -100,6 +106,7 @@ impl Warming {
                 }
             }
             if let Some(index) = self.lock().indexes.get_mut(&name) {
+                let more = more && index.asked.elapsed() < PATIENCE;
                 index.turns += u8::from(more);
                 index.due = Instant::now() + if more { Duration::ZERO } else { INTERVAL };
             }

@@ -48,7 +48,10 @@ impl Peer {
         let mut read = Ask::new(Method::GET, format!("/{}", segment(id))).with("rev", rev).bringing();
         read = read.with("revs", "true").with("latest", "true").with("attachments", "true");
         read.accept = "multipart/related, application/json;q=0.5";
-        let _connection = self.connection(&read).await;
+        let mut write = Ask::new(Method::PUT, format!("/{}", segment(id))).with("new_edits", "false").bringing();
+        // Both before anything is read: a source need not wait for long until its answer is taken.
+        let _reading = self.connection(&read).await;
+        let _writing = target.connection(&write).await;
         let found = match self.exchange(&read, &[], Body::empty()).await {
             Ok(found) => found,
             Err(failure) => return again(failure),
@@ -62,9 +65,7 @@ impl Peer {
                 false => Err(self.refused(id, &reply)),
             };
         }
-        let mut write = Ask::new(Method::PUT, format!("/{}", segment(id))).with("new_edits", "false").bringing();
         write.kind = found.headers().get(header::CONTENT_TYPE).cloned();
-        let _connection = target.connection(&write).await;
         let written = match target.exchange(&write, &[], found.into_body()).await {
             Ok(written) => short(written).await,
             Err(failure) => return again(failure),

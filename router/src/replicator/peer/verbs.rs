@@ -250,6 +250,9 @@ impl Peer {
             let why = format!("{error}: {}", reason.as_str().map_or_else(|| reason.to_string(), str::to_owned));
             // Of these the document's own merits are the reason; anything else may go otherwise the next time.
             match error.as_str() {
+                // A function that was stopped takes those behind it with it: each is tried by itself.
+                "function_failed" if docs.len() > 1 => return Ok(Written::Refused(why)),
+                "function_failed" => refused.push((id, why)),
                 "forbidden"
                 | "unauthorized"
                 | "bad_request"
@@ -267,6 +270,14 @@ impl Peer {
                 | "TypeError"
                 | "ReferenceError"
                 | "RangeError"
+                | "EvalError"
+                | "InternalError"
+                | "SyntaxError"
+                | "URIError"
+                | "unnamed_error"
+                // Design documents that the target does not take.
+                | "compilation_error"
+                | "invalid_design_doc"
                 | "invalid_partition" => refused.push((id, why)),
                 _ => return Err(Error::Unavailable(format!("{}: {id}: {why}", self.shown))),
             }

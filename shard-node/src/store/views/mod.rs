@@ -23,7 +23,7 @@ use super::record::{self, Record};
 use super::{damaged, decoded, scan};
 use crate::storage::{Batch, Error, Read};
 pub use fold::{Mapped, MappedRow, TooLong, fold, rows_of};
-pub use pending::{Lost, Pending, PendingDoc, pending};
+pub use pending::{Lost, Pending, PendingDoc, pending, purges};
 pub use read::{Raw, groups, rows};
 
 /// What stands behind a signature: the state, or a document's note, or a row.

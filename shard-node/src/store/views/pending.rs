@@ -17,7 +17,7 @@ use super::State;
 use crate::storage::{Error, Read};
 
 /// Documents in a step. Larger steps hold more memory and the threads of functions longer, smaller ones cost batches.
-const DOCS_MAX: usize = 500;
+pub(super) const DOCS_MAX: usize = 500;
 /// Changes passed over in a step, those of design documents and deletions included.
 const PASSED_MAX: usize = 2_000;
 /// Bytes of text in a step, the last document excepted.
@@ -58,14 +58,14 @@ pub fn pending(
         return Ok(None);
     }
     let mut docs = BTreeMap::new();
-    let Some(purges) = purged(reader, db, state, &mut docs)? else { return Ok(Some(Err(Lost))) };
+    let Some(purged) = purged(reader, db, state, &mut docs)? else { return Ok(Some(Err(Lost))) };
     let last = counters(reader, db)?.seq;
-    let (mut seq, mut bytes, mut passed, mut complete) = (state.seq, 0, 0, true);
+    let (mut seq, mut bytes, mut passed, mut to_the_end) = (state.seq, 0, 0, true);
     if state.seq < last {
         let (low, high) = (keys::by_seq(db, state.seq), keys::by_seq(db, last));
         for pair in range::scan(reader, Bound::Excluded(&low), Bound::Included(&high), false) {
             if docs.len() >= DOCS_MAX || bytes >= BYTES_MAX || passed >= PASSED_MAX {
-                complete = false;
+                to_the_end = false;
                 break;
             }
             let (key, value) = pair?;
@@ -89,28 +89,46 @@ pub fn pending(
             docs.insert(id, text);
         }
     }
-    let seq = if complete { last.max(seq) } else { seq };
+    let seq = if to_the_end { last.max(seq) } else { seq };
     let docs = docs.into_iter().map(|(id, text)| PendingDoc { id, text }).collect();
-    Ok(Some(Ok(Pending { docs, seq, purges, complete })))
+    // Purges move no stream: with some left there is more to do, also at its end.
+    Ok(Some(Ok(Pending { docs, seq, purges: purged.upto, complete: to_the_end && purged.all })))
 }
 
 /// The stream cannot be followed any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lost;
 
-/// Notes the documents that were purged as a whole; the number of the next purge. `None` if some are forgotten.
+/// The number of the next purge: every one before it was made.
+pub fn purges(reader: &dyn Read, db: DbUid) -> Result<u64, Error> {
+    Ok(known_purges(reader, db)?.next)
+}
+
+fn known_purges(reader: &dyn Read, db: DbUid) -> Result<Purges, Error> {
+    let key = Key::Purges(db).encode();
+    let known: Option<Purges> = decoded(&key, reader.get(&key)?, |value| record::decode(value))?;
+    Ok(known.unwrap_or_default())
+}
+
+/// How far purges were looked at.
+struct Purged {
+    /// The number of the next one.
+    upto: u64,
+    /// Whether that is all there are.
+    all: bool,
+}
+
+/// Notes the documents that were purged as a whole, [`DOCS_MAX`] purges at most. `None` if some are forgotten.
 fn purged(
     reader: &dyn Read,
     db: DbUid,
     state: &State,
     docs: &mut BTreeMap<DocId, Option<Box<str>>>,
-) -> Result<Option<u64>, Error> {
-    let key = Key::Purges(db).encode();
-    let known: Option<Purges> = decoded(&key, reader.get(&key)?, |value| record::decode(value))?;
-    let Purges { first, next } = known.unwrap_or_default();
+) -> Result<Option<Purged>, Error> {
+    let Purges { first, next } = known_purges(reader, db)?;
     // What was purged before the index was begun is not in it.
     if state.seq == Seq(0) {
-        return Ok(Some(next));
+        return Ok(Some(Purged { upto: next, all: true }));
     }
     if state.purges < first {
         return Ok(None);
@@ -125,7 +143,7 @@ fn purged(
             docs.insert(purge.id, None);
         }
     }
-    Ok(Some(upto))
+    Ok(Some(Purged { upto, all: upto == next }))
 }
 
 /// A document as map functions see it.

@@ -233,6 +233,20 @@ proptest! {
 }
 
 #[test]
+fn more_purges_than_a_step_takes_leave_no_row() {
+    let mut world = World::new(1_000);
+    let many = 2 * super::pending::DOCS_MAX + 1;
+    (0..many).for_each(|n| world.step(&Step::Put(n, vec![1], 0)));
+    let state = bring_up(&mut world.map, &group());
+    assert_eq!(state.counts[0], many as u64);
+    // The last one stays: purges move no stream.
+    (0..many - 1).for_each(|n| world.step(&Step::Purge(n)));
+    bring_up(&mut world.map, &group());
+    assert_eq!(read_all(&world.map, &group(), 0, everything(10)), world.wanted());
+    assert_eq!(world.wanted().len(), 1);
+}
+
+#[test]
 fn a_key_that_no_engine_holds_is_refused() {
     let long = format!("[[\"{}\",1]]", "x".repeat(60_000));
     assert_eq!(rows_of(0, &long), Err(TooLong));
