@@ -159,9 +159,9 @@ async fn no_write_breaks_a_rule_that_was_acknowledged_before_it_was_sent() {
     fixture.end().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_router_left_half_done_is_brought_to_its_end_by_another() {
-    let fixture = Fixture::start().await;
+/// Writes a design document as far as a router gets that dies before it has told the other shards; its revision, and ids of
+/// documents on its own shard and on others.
+async fn half_done(fixture: &Fixture) -> (Value, Vec<String>, Vec<String>) {
     let cluster = fixture.cluster.commands();
     let catalog = Catalog::start(cluster.clone(), Arc::new(|| 1_700_000_000_000));
     let db = catalog.db(&DbName::parse("db").expect("valid")).await.expect("it is there");
@@ -170,17 +170,57 @@ async fn what_a_router_left_half_done_is_brought_to_its_end_by_another() {
     let body = Body::of(Bytes::from(function(NO_BAD_ONES).to_string()));
     let edit = Edit { doc, parent: None, kind: EditKind::Update, body, revs_limit: 1000 };
     let command = Command { request: RequestId(uuid::Uuid::from_u128(7)), retry: false, op: Op::Edit(edit) };
-    // As far as a router gets that dies before it has told the other shards.
     let outcome = cluster.write(shard, command).await.expect("a primary");
-    assert!(matches!(outcome, Outcome::Written { .. }), "{outcome:?}");
-    let there = |n: &u32| cluster.locate(db.uid, false, &DocId::parse(&format!("x-{n}")).expect("valid")).0 == shard;
-    let (at_home, abroad): (Vec<u32>, Vec<u32>) = (0..30).partition(there);
+    let Outcome::Written { rev, .. } = outcome else { panic!("{outcome:?}") };
+    let there = |id: &String| cluster.locate(db.uid, false, &DocId::parse(id).expect("valid")).0 == shard;
+    let (at_home, abroad) = (0..2_000).map(|n| format!("x-{n}")).partition(there);
+    (json!(rev.to_string()), at_home, abroad)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_router_left_half_done_is_brought_to_its_end_by_a_write_that_meets_it() {
+    let fixture = Fixture::start().await;
+    let (_, at_home, abroad) = half_done(&fixture).await;
     let bad = json!({ "kind": "bad" });
-    let (status, answer) = fixture.say(0, "PUT", &format!("/db/x-{}", at_home[0]), &bad).await;
+    let (status, answer) = fixture.say(0, "PUT", &format!("/db/{}", at_home[0]), &bad).await;
     assert_eq!((status, &answer["reason"]), (403, &json!("no bad ones")));
-    for n in abroad {
-        assert_eq!(fixture.say(1, "PUT", &format!("/db/x-{n}"), &bad).await.0, 403, "x-{n}");
+    for id in abroad.iter().take(20) {
+        assert_eq!(fixture.say(1, "PUT", &format!("/db/{id}"), &bad).await.0, 403, "{id}");
     }
+    fixture.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replicator_is_told_that_a_function_is_there_once_it_is_everywhere() {
+    let fixture = Fixture::start().await;
+    let (rev, _, abroad) = half_done(&fixture).await;
+    let missing = fixture.done(0, "POST", "/db/_revs_diff", &json!({ "_design/v": [rev] })).await;
+    assert_eq!(missing, json!({}));
+    for id in abroad.iter().take(20) {
+        assert_eq!(fixture.say(1, "PUT", &format!("/db/{id}"), &json!({ "kind": "bad" })).await.0, 403, "{id}");
+    }
+    fixture.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_of_a_design_document_that_comes_too_late_brings_it_everywhere_behind_its_answer() {
+    let fixture = Fixture::start().await;
+    let (_, _, abroad) = half_done(&fixture).await;
+    assert_eq!(fixture.say(0, "PUT", "/db/_design/v", &function(NO_BAD_ONES)).await.0, 409);
+    let bad = json!({ "kind": "bad" });
+    // None of these meets the shard that knows of the function.
+    let mut told = false;
+    for id in abroad {
+        match fixture.say(1, "PUT", &format!("/db/{id}"), &bad).await.0 {
+            403 => told = true,
+            201 => tokio::time::sleep(Duration::from_millis(20)).await,
+            status => panic!("{id}: {status}"),
+        }
+        if told {
+            break;
+        }
+    }
+    assert!(told, "nobody tells the other shards");
     fixture.end().await;
 }
 
