@@ -29,7 +29,7 @@ FILE="${FILE:-deploy/docker-compose.yml}"
 PROFILE="${PROFILE:-release}"
 
 # The servers as well: processes are started from them, and with the same packages cargo settles on the same features.
-cargo build --quiet --profile "$PROFILE" --bins -p quorate-tests -p quorate-router -p quorate-shard-node
+cargo build --quiet --profile "$PROFILE" --workspace --bins
 folder="${CARGO_TARGET_DIR:-target}/$([ "$PROFILE" = dev ] && echo debug || echo "$PROFILE")"
 exec "$folder/failover" --on "$ON" --project "$PROJECT" --file "$FILE" \
     --silence-max-ms "$SILENCE_MAX_MS" --elsewhere-max-ms "$ELSEWHERE_MAX_MS" \

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How long small writes take while large attachments go in and out: attachments.py URL
 
-    cargo build --release --bins -p quorate-tests -p quorate-router -p quorate-shard-node
+    cargo build --release --workspace --bins
     target/release/cluster -- tests/benches/attachments.py '{urls}'
 
 Four clients write documents of 900 bytes, one after the other, 2 ms apart; meanwhile three attachments of 64 MiB are

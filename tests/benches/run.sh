@@ -5,6 +5,6 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 engine="${1:-fjall}"
 shift || true
-cargo build --quiet --release --bins -p quorate-tests -p quorate-router -p quorate-shard-node
+cargo build --quiet --release --workspace --bins
 exec target/release/cluster --nodes "${NODES:-3}" --shards "${SHARDS:-3}" --routers "${ROUTERS:-1}" --engine "$engine" \
     -- target/release/bench --url '{urls}' --pids '{pids}' "$@"

@@ -4,5 +4,5 @@
 # More arguments go on to the program: `kill-primary.sh 30 --sled --seed 7`; see `--help`.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-cargo build --quiet --release --bins -p quorate-tests -p quorate-router -p quorate-shard-node
-exec cargo run --quiet --release -p quorate-tests --bin chaos -- "$@"
+cargo build --quiet --release --workspace --bins
+exec "${CARGO_TARGET_DIR:-target}/release/chaos" "$@"

@@ -35,7 +35,7 @@ exec 9>&-
 if [ -n "${HARNESS_BIN_DIR:-}" ]; then
     folder="$HARNESS_BIN_DIR"
 else
-    cargo build --quiet --profile "$PROFILE" --bins -p quorate-tests -p quorate-router -p quorate-shard-node
+    cargo build --quiet --profile "$PROFILE" --workspace --bins
     folder="$target/$([ "$PROFILE" = dev ] && echo debug || echo "$PROFILE")"
 fi
 # This is about answers, not about the time a failover takes: a busy machine is to hold no elections in between, and a

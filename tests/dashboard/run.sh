@@ -24,7 +24,7 @@ if (($# == 3)); then
     exec "$python" -B tests/dashboard/nine.py "$2" "compose:$1" "$(cat "$3")"
 fi
 
-cargo build --quiet --profile "$PROFILE" --bins -p quorate-tests -p quorate-router -p quorate-shard-node
+cargo build --quiet --profile "$PROFILE" --workspace --bins
 folder="${CARGO_TARGET_DIR:-target}/$([ "$PROFILE" = dev ] && echo debug || echo "$PROFILE")"
 # This is about the page, not about the time a failover takes: a busy machine is to hold elections when the test kills
 # primaries, and not in between.

@@ -27,18 +27,9 @@ fn prepare() -> Result<PathBuf> {
     let profile = folder.file_name().and_then(|name| name.to_str()).unwrap_or("debug");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    // This package is named too, so that cargo settles on the same features as for the running test.
-    build.args([
-        "build",
-        "--quiet",
-        "--bins",
-        "-p",
-        "quorate-tests",
-        "-p",
-        "quorate-router",
-        "-p",
-        "quorate-shard-node",
-    ]);
+    // All packages, so that cargo settles on the same features as for the running test: with others it would build
+    // everything anew, here and in the next run.
+    build.args(["build", "--quiet", "--workspace", "--bins"]);
     build.args(["--profile", if profile == "debug" { "dev" } else { profile }]);
     let done = build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).status()?;
     if done.success() { Ok(folder.to_owned()) } else { Err(format!("cargo build of the servers: {done}").into()) }
