@@ -14,8 +14,9 @@ user=65532
 mkdir -p "$root/usr/local/bin" "$root/etc"
 for program in quorate-router quorate-shard-node; do
     install -m 755 "$binaries/$program" "$root/usr/local/bin/$program"
-    # Symbols stay, for the backtrace of a panic; line tables go, which are two thirds of the file.
-    strip --strip-debug "$root/usr/local/bin/$program"
+    # Line tables and symbols are three quarters of the file. A panic still names its file and line; the addresses of its
+    # backtrace are read with the unstripped program of the same build (addr2line).
+    strip --strip-all "$root/usr/local/bin/$program"
     # `name => path (address)`, and the loader alone: `path (address)`. The kernel's vdso has no path.
     ldd "$binaries/$program" | awk '$2 == "=>" { print $3 } $1 ~ /^\// { print $1 }'
 done | sort -u | while read -r library; do

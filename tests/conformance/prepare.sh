@@ -42,17 +42,17 @@ fi
 # slow answer is not to become a 503.
 export QUORATE_REPLICATION__HEALTH_CHECK_INTERVAL_MS=300 QUORATE_REPLICATION__FAILOVER_TIMEOUT_MS=5000
 export QUORATE_LIMITS__REQUEST_TIMEOUT_MS=30000
-# Suites have the server replicate with itself by its URL.
-export QUORATE_REPLICATOR__ALLOW="*" QUORATE_REPLICATOR__NETWORKS="127.0.0.0/8,::1/128"
 
 # What the own test-suites of clients find where they look: a user called admin with this password.
 suite_password=password
 
-# run_suite SUITE FOLDER [WHERE…]: on a fresh server, or as WHERE tells `cluster` to start.
+# run_suite SUITE FOLDER [WHERE…]: on a fresh server, or as WHERE tells `cluster` to start. Suites have the server
+# replicate with itself by its URL.
 run_suite() {
     local suite="$1" tests="$2"
     shift 2
-    "$folder/cluster" "${@:---embedded}" --admin "$suite_password" -- \
+    QUORATE_REPLICATOR__ALLOW="*" QUORATE_REPLICATOR__NETWORKS="127.0.0.0/8,::1/128" \
+        "$folder/cluster" "${@:---embedded}" --admin "$suite_password" -- \
         "$clients/bin/python" -B $here/suite.py "$suite" "$tests" '{urls}' "$suite_password"
 }
 
