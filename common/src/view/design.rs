@@ -123,6 +123,16 @@ impl Design {
         body.get("validate_doc_update")?.as_str().map(Box::from)
     }
 
+    /// Whether its views are asked by partition, in a database that has partitions or has none.
+    pub fn is_partitioned(&self, has_partitions: bool) -> bool {
+        has_partitions && self.partitioned.unwrap_or(true)
+    }
+
+    /// What its index depends on there.
+    pub fn group_in(&self, has_partitions: bool) -> Group {
+        Group { by_partition: self.is_partitioned(has_partitions), ..self.group.clone() }
+    }
+
     /// The view of that name.
     pub fn view(&self, name: &str) -> Option<&View> {
         self.views.iter().find(|view| &*view.name == name)

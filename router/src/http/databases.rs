@@ -159,7 +159,7 @@ pub(super) async fn compact(call: &Call, name: DbName) -> Answer {
         None => call.app.compactions.start(&call.app.ops, db),
         Some(ddoc) => {
             let id = DocId::parse(&format!("_design/{ddoc}")).map_err(ops::Error::from)?;
-            call.app.ops.exists(&name, &id).await?;
+            call.app.ops.source(&name, &id, None).await?;
         }
     }
     Ok(render::ok(StatusCode::ACCEPTED))

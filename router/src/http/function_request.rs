@@ -39,12 +39,7 @@ pub(super) fn of(call: &Call, name: &DbName, db: &DbEntry, body: Option<&Bytes>)
         "body": body.map_or_else(|| json!("undefined"), |body| json!(String::from_utf8_lossy(body))),
         "form": {},
         "cookie": {},
-        "userCtx": user(call, name),
+        "userCtx": validation::user(name, call.user.name.as_deref(), &call.user.roles),
         "secObj": validation::security(db),
     })
-}
-
-/// Who is asking.
-pub(super) fn user(call: &Call, name: &DbName) -> Value {
-    json!({"db": name.as_str(), "name": call.user.name.as_deref(), "roles": &*call.user.roles})
 }

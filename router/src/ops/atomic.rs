@@ -6,7 +6,7 @@ use common::command::{Atomic, By, Command, Edit, Op, Outcome};
 use common::ids::{DbName, DocId, RequestId, ShardId};
 use common::rev::Rev;
 
-use super::validation::{Asked, Author, other_than, sent};
+use super::validation::{Asked, Author, ROUNDS_MAX, other_than, sent};
 use super::write::Change;
 use super::{Error, Ops, STALE_RETRIES_MAX, confused, moved};
 use crate::cluster::catalog::DbEntry;
@@ -15,9 +15,6 @@ use crate::cluster::catalog::DbEntry;
 pub const EDITS_MAX: usize = 1_000;
 /// Bytes of their JSON text: all of it is one entry of the log, which other writes wait for.
 pub const BYTES_MAX: usize = 4 << 20;
-
-/// Rounds of putting a batch to functions that were changed meanwhile.
-const OTHERS_MAX: u32 = 10;
 
 /// What became of a batch.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,7 +53,7 @@ impl Ops {
                     Error::NoDatabase
                 }
                 Outcome::NotOwner { version } => moved(shard, version),
-                Outcome::OtherValidators if others < OTHERS_MAX => {
+                Outcome::OtherValidators if others < ROUNDS_MAX => {
                     others += 1;
                     self.learn(&db, other_than(by)).await?;
                     continue;

@@ -12,13 +12,10 @@ use common::refusal::Refusal;
 use common::rev::Rev;
 
 use super::local::counter;
-use super::validation::{Asked, Author, other_than, sent};
-use super::write::Change;
+use super::validation::{Asked, Author, ROUNDS_MAX, other_than, sent};
+use super::write::{Change, rev_of};
 use super::{Error, Ops, STALE_RETRIES_MAX, moved};
 use crate::cluster::catalog::DbEntry;
-
-/// Rounds of putting documents to functions that were changed meanwhile.
-const REFUSED_MAX: u32 = 10;
 
 /// One document to write.
 #[derive(Debug, Clone)]
@@ -60,7 +57,7 @@ impl Ops {
                 }
             } else if rows.iter().any(|row| is_refused(row.as_ref())) {
                 refused += 1;
-                if refused >= REFUSED_MAX {
+                if refused >= ROUNDS_MAX {
                     return Err(of_a_part(Error::ValidatorsChange, &rows));
                 }
                 let learned = self.learn(&db, other_than(by)).await;
@@ -70,9 +67,7 @@ impl Ops {
                 break;
             }
         }
-        if let Some(unsettled) = unsettled {
-            unsettled.settle().await?;
-        }
+        unsettled.settle().await?;
         Ok(rows.into_iter().zip(items).map(|(row, item)| row_of(&item.id, row)).collect())
     }
 
@@ -205,22 +200,7 @@ fn ask_again(items: &[Item], rows: &mut [Progress]) {
 }
 
 fn row_of(id: &DocId, row: Progress) -> Row {
-    match row {
-        Some(Err(error)) => Err(error),
-        Some(Ok(outcome)) => row_of_outcome(id, outcome),
-        None => Err(Error::Conflict),
-    }
-}
-
-fn row_of_outcome(id: &DocId, outcome: Outcome) -> Row {
-    match outcome {
-        Outcome::Written { rev, .. } => Ok(rev),
-        Outcome::NotFound { deleted: true } => Err(Error::Deleted),
-        Outcome::NotFound { deleted: false } => Err(Error::Missing),
-        Outcome::MissingStub { name } => Err(Error::MissingStub { id: id.as_str().into(), name }),
-        Outcome::MissingUpload => Err(Error::UploadLost),
-        _ => Err(Error::Conflict),
-    }
+    row.unwrap_or(Err(Error::Conflict)).and_then(|outcome| rev_of(id, outcome))
 }
 
 /// Of two refusals the one that says less: an unknown outcome hides every other.

@@ -41,9 +41,7 @@ impl Ops {
         }
         match (refusal, error) {
             (None, None) => {
-                if let Some(unsettled) = unsettled {
-                    unsettled.settle().await?;
-                }
+                unsettled.settle().await?;
                 Ok(done)
             }
             // Some are forgotten and others are not: the caller cannot know which, so nothing less is true.

@@ -34,9 +34,7 @@ impl Ops {
             compare(id, revs, &tree)
         });
         let compared = compared.collect();
-        if let Some(unsettled) = unsettled {
-            unsettled.settle().await?;
-        }
+        unsettled.settle().await?;
         Ok(compared)
     }
 }

@@ -118,25 +118,27 @@ impl Change {
     }
 }
 
+/// The revision that a write gave; or why it gave none.
+pub(super) fn rev_of(id: &DocId, outcome: Outcome) -> Result<Rev, Error> {
+    match outcome {
+        Outcome::Written { rev, .. } => Ok(rev),
+        Outcome::NotFound { deleted: true } => Err(Error::Deleted),
+        Outcome::NotFound { deleted: false } => Err(Error::Missing),
+        Outcome::MissingStub { name } => Err(Error::MissingStub { id: id.as_str().into(), name }),
+        Outcome::MissingUpload => Err(Error::UploadLost),
+        _ => Err(Error::Conflict),
+    }
+}
+
 impl Ops {
     /// Writes one document, if its database's functions let it in, and tells its new revision. A function that a design
     /// document defines is in force when this comes back.
     pub async fn write(&self, db: &DbName, id: &DocId, write: Write) -> Result<Receipt, Error> {
         let unsettled = self.unsettled(db, std::iter::once(id));
         let (outcome, shard) = self.write_let_in(db, id, &write).await?;
-        match outcome {
-            Outcome::Written { rev, .. } => {
-                if let Some(unsettled) = unsettled {
-                    unsettled.settle().await?;
-                }
-                Ok(Receipt { rev, shard })
-            }
-            Outcome::NotFound { deleted: true } => Err(Error::Deleted),
-            Outcome::NotFound { deleted: false } => Err(Error::Missing),
-            Outcome::MissingStub { name } => Err(Error::MissingStub { id: id.as_str().into(), name }),
-            Outcome::MissingUpload => Err(Error::UploadLost),
-            _ => Err(Error::Conflict),
-        }
+        let rev = rev_of(id, outcome)?;
+        unsettled.settle().await?;
+        Ok(Receipt { rev, shard })
     }
 
     /// The winner of a document, or a revision of it, to be copied or written upon.

@@ -42,8 +42,8 @@ const L0_TABLES_MERGED: u8 = 10;
 const L0_TABLES_MAX: usize = 16;
 /// How often a waiting `apply` looks again: short beside the time a memtable takes to write.
 const ROOM_CHECK_INTERVAL: Duration = Duration::from_millis(1);
-/// Size of one table, in bytes; the first sorted level holds [`L0_TABLES_MERGED`]. One merge into that level rewrites all of it, and
-/// with one worker the memtables wait meanwhile: larger means longer waits, smaller means more files.
+/// Size of one table, in bytes; the first sorted level holds [`L0_TABLES_MERGED`]. One merge into that level rewrites all of
+/// it, and with one worker the memtables wait meanwhile: larger means longer waits, smaller means more files.
 const TABLE_BYTES: u64 = 8 << 20;
 /// Values of at least this many bytes are kept in files of their own, which merges of tables leave alone: measured with
 /// documents of 1 KB, a third more bulk writes a second. Smaller values are cheaper to move than to look up.

@@ -8,6 +8,7 @@ mod atomic;
 mod attachments;
 mod compact;
 mod indexes;
+mod noted;
 mod purge;
 mod validators;
 mod views;
@@ -22,6 +23,7 @@ use common::query::DbCounters;
 use common::rev::{Rev, RevHash};
 use common::rev_tree::RevTree;
 
+use self::noted::Noted;
 use super::keys::{self, Key};
 use super::overlay::Overlay;
 use super::record::{self, Body, DocRecord, LocalRecord, SeqRow, Slots};
@@ -136,13 +138,11 @@ impl<'a> Apply<'a> {
         overlay.put(Key::Applied.encode(), applied);
         let mut changed = Vec::new();
         for (uid, db) in &mut known.dbs {
-            let indexes_changed = db.indexes.as_mut().is_some_and(indexes::Indexes::take_changed);
-            if let Some(indexes) = db.indexes.as_ref().filter(|_| indexes_changed && !db.dropped) {
-                overlay.put(Key::Indexes(*uid).encode(), record::encode(indexes.known()));
-            }
-            let validators_changed = db.validators.as_mut().is_some_and(validators::Validators::take_changed);
-            if let Some(validators) = db.validators.as_ref().filter(|_| validators_changed && !db.dropped) {
-                overlay.put(Key::Validators(*uid).encode(), record::encode(validators.known()));
+            let indexes = db.indexes.as_mut().and_then(Noted::take_changed).map(|noted| (Key::Indexes(*uid), noted));
+            let validators =
+                db.validators.as_mut().and_then(Noted::take_changed).map(|noted| (Key::Validators(*uid), noted));
+            for (key, noted) in indexes.into_iter().chain(validators).filter(|_| !db.dropped) {
+                overlay.put(key.encode(), noted);
             }
             let (moved, counted) = (std::mem::take(&mut db.changed), std::mem::take(&mut db.counted));
             if moved {

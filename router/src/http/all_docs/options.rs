@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use crate::http::attachments::shown::Shown as Attachments;
 use crate::http::error::Error;
 use crate::http::params::Params;
-use crate::ops::all_docs::Listing;
+use crate::ops::all_docs::{DESIGNS, Listing};
 
 /// The options of a listing.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ impl Options {
 
 /// The same listing, of design documents alone.
 pub(super) fn design(listing: Listing) -> Listing {
-    between(listing, "_design/", "_design0")
+    between(listing, DESIGNS.0, DESIGNS.1)
 }
 
 /// The same listing, of one partition alone.

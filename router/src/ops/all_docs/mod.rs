@@ -52,6 +52,9 @@ pub struct Listing {
     pub partition: Option<Partition>,
 }
 
+/// The ids of design documents: from the first, up to the second, which is none.
+pub const DESIGNS: (&str, &str) = ("_design/", "_design0");
+
 impl Listing {
     /// Everything, lowest first, without bodies.
     pub fn all() -> Self {

@@ -118,10 +118,11 @@ fn short(text: &str) -> Box<str> {
     text[..text.floor_char_boundary(REASON_BYTES_MAX)].into()
 }
 
-/// The kinds of errors that there are, by name.
+/// The kinds of errors that functions throw, by name.
+pub const KINDS: [&str; 8] =
+    ["Error", "EvalError", "InternalError", "RangeError", "ReferenceError", "SyntaxError", "TypeError", "URIError"];
+
 fn kind(name: &str) -> &'static str {
-    const KINDS: [&str; 8] =
-        ["Error", "EvalError", "InternalError", "RangeError", "ReferenceError", "SyntaxError", "TypeError", "URIError"];
     KINDS.into_iter().find(|kind| *kind == name).unwrap_or("unnamed_error")
 }
 

@@ -85,20 +85,18 @@ impl Validation {
     }
 }
 
-/// Design documents that may be written and not yet in force everywhere. Dropped before it was settled (the write failed
-/// in part, its outcome is unknown, or whoever asked has gone) it has the shards told by a task of its own.
-pub(in crate::ops) struct Unsettled {
-    ops: Ops,
-    name: DbName,
-    designs: Vec<DocId>,
-    settled: bool,
-}
+/// Design documents that may be written and not yet in force everywhere, if there are any among what is written. Dropped
+/// before it was settled (the write failed in part, its outcome is unknown, or whoever asked has gone) it has the shards told
+/// by a task of its own.
+pub(in crate::ops) struct Unsettled(Option<(Ops, DbName, Vec<DocId>)>);
 
 impl Unsettled {
     /// Comes back when what the design documents define is in force on every shard.
     pub(in crate::ops) async fn settle(mut self) -> Result<(), Error> {
-        self.ops.settle_designs(&self.name, &self.designs).await?;
-        self.settled = true;
+        if let Some((ops, name, designs)) = &self.0 {
+            ops.settle_designs(name, designs).await?;
+            self.0 = None;
+        }
         Ok(())
     }
 }
@@ -106,8 +104,8 @@ impl Unsettled {
 impl Drop for Unsettled {
     fn drop(&mut self) {
         // Without a runtime the process is ending.
-        if !self.settled && tokio::runtime::Handle::try_current().is_ok() {
-            self.ops.settle_behind(&self.name);
+        if let (Some((ops, name, _)), Ok(_)) = (&self.0, tokio::runtime::Handle::try_current()) {
+            ops.settle_behind(name);
         }
     }
 }
@@ -158,13 +156,9 @@ impl Ops {
 
     /// To be held while documents are written: if there are design documents among them and the writing ends in any
     /// other way than by [`Unsettled::settle`], the shards are told all the same, behind the answer.
-    pub(in crate::ops) fn unsettled<'a>(
-        &self,
-        name: &DbName,
-        written: impl Iterator<Item = &'a DocId>,
-    ) -> Option<Unsettled> {
+    pub(in crate::ops) fn unsettled<'a>(&self, name: &DbName, written: impl Iterator<Item = &'a DocId>) -> Unsettled {
         let designs: Vec<DocId> = written.filter(|id| id.is_design()).cloned().collect();
-        (!designs.is_empty()).then(|| Unsettled { ops: self.clone(), name: name.clone(), designs, settled: false })
+        Unsettled((!designs.is_empty()).then(|| (self.clone(), name.clone(), designs)))
     }
 
     /// Comes back when what these design documents define is in force on every shard.

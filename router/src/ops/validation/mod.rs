@@ -25,10 +25,11 @@ use super::write::{Change, Write};
 use super::{Error, Ops, confused};
 use crate::cluster::catalog::DbEntry;
 use functions::Functions;
+pub use functions::KINDS;
 pub use known::Validation;
 
 /// How often a write is put to functions anew because the shard goes by others. Each time they were changed meanwhile.
-const ROUNDS_MAX: u32 = 10;
+pub(super) const ROUNDS_MAX: u32 = 10;
 
 /// Whose write it is: what functions are told of it.
 #[derive(Debug, Clone)]
@@ -75,6 +76,11 @@ pub(super) fn other_than(by: Option<By>) -> impl Fn(Option<Fingerprint>) -> bool
         _ => None,
     };
     move |known| known != tried
+}
+
+/// Somebody, as functions are told of them (`userCtx`).
+pub fn user(db: &DbName, name: Option<&str>, roles: &[String]) -> Value {
+    json!({"db": db.as_str(), "name": name, "roles": roles})
 }
 
 /// The `_security` object of a database, as functions are told of it.
@@ -129,8 +135,7 @@ impl Ops {
             // No function is asked about what has no place.
             asked.iter().try_for_each(|one| one.id.partition().map(drop))?;
         }
-        let user = json!({"db": db.name.as_str(), "name": name.as_deref(), "roles": &**roles}).to_string();
-        let (user, security) = (user, security(db).to_string());
+        let (user, security) = (user(&db.name, name.as_deref(), roles).to_string(), security(db).to_string());
         let mut passed = Vec::with_capacity(asked.len());
         // So many at a time, since all of their old documents are in memory.
         for part in asked.chunks(READS_AT_ONCE) {

@@ -7,13 +7,13 @@
 use common::command::{Command, Op, Outcome};
 use common::ids::{DbName, RequestId};
 use common::query::Consistency;
-use common::view::{Design, Group, Signature};
+use common::view::{Design, Signature};
 use futures::future::try_join_all;
 use uuid::Uuid;
 
 use super::{Error, Ops, STALE_RETRIES_MAX};
 use crate::cluster::catalog::DbEntry;
-use crate::ops::all_docs::Listing;
+use crate::ops::all_docs::{DESIGNS, Listing};
 
 impl Ops {
     /// See the module.
@@ -38,8 +38,8 @@ impl Ops {
     /// The indexes that the design documents of a database need.
     async fn signatures(&self, db: &DbEntry) -> Result<Vec<Signature>, Error> {
         let designs = Listing {
-            low: Some("_design/".into()),
-            high: Some("_design0".into()),
+            low: Some(DESIGNS.0.into()),
+            high: Some(DESIGNS.1.into()),
             high_exclusive: true,
             bodies: true,
             ..Listing::all()
@@ -50,8 +50,7 @@ impl Ops {
             // One that cannot be read defines no view that anybody could ask for.
             let design = row.json.and_then(|json| Design::parse(&json).ok());
             if let Some(design) = design.filter(|design| !design.views.is_empty()) {
-                let by_partition = db.partitioned && design.partitioned.unwrap_or(true);
-                signatures.push(Group { by_partition, ..design.group }.signature());
+                signatures.push(design.group_in(db.partitioned).signature());
             }
         }
         signatures.sort_unstable();

@@ -25,12 +25,12 @@ pub struct Designed {
 impl Designed {
     /// What its index depends on.
     pub fn group(&self) -> Group {
-        Group { by_partition: self.is_partitioned(), ..self.design.group.clone() }
+        self.design.group_in(self.db.partitioned)
     }
 
     /// Whether its views are asked by partition.
     pub fn is_partitioned(&self) -> bool {
-        self.db.partitioned && self.design.partitioned.unwrap_or(true)
+        self.design.is_partitioned(self.db.partitioned)
     }
 
     /// The view of that name.
@@ -40,16 +40,6 @@ impl Designed {
 }
 
 impl Ops {
-    /// Whether a document is there.
-    pub async fn exists(&self, name: &DbName, id: &DocId) -> Result<(), Error> {
-        let make = |db: &DbEntry| Query::Doc { db: db.uid, id: id.clone(), revs: Revs::Winner, tree: false };
-        match self.read_one(name, id, Consistency::Linearizable, make).await? {
-            (Answer::Doc(Some(doc)), _) if !doc.deleted => Ok(()),
-            (Answer::Doc(Some(_)), _) => Err(Error::Deleted),
-            _ => Err(Error::Missing),
-        }
-    }
-
     /// The design document of that id.
     pub async fn design(&self, name: &DbName, id: &DocId, consistency: Consistency) -> Result<Designed, Error> {
         let make = |db: &DbEntry| Query::Doc { db: db.uid, id: id.clone(), revs: Revs::Winner, tree: false };

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::{Ask, Error, Peer, Reply, TooLarge, segment};
+use crate::ops::validation::KINDS;
 use crate::replicator::history::Checkpoint;
 use crate::replicator::spec::{Filter, Spec};
 
@@ -253,6 +254,7 @@ impl Peer {
                 // A function that was stopped takes those behind it with it: each is tried by itself.
                 "function_failed" if docs.len() > 1 => return Ok(Written::Refused(why)),
                 "function_failed" => refused.push((id, why)),
+                kind if KINDS.contains(&kind) => refused.push((id, why)),
                 "forbidden"
                 | "unauthorized"
                 | "bad_request"
@@ -266,14 +268,6 @@ impl Peer {
                 | "not_implemented"
                 // What a validation function threw that is neither.
                 | "unknown_error"
-                | "Error"
-                | "TypeError"
-                | "ReferenceError"
-                | "RangeError"
-                | "EvalError"
-                | "InternalError"
-                | "SyntaxError"
-                | "URIError"
                 | "unnamed_error"
                 // Design documents that the target does not take.
                 | "compilation_error"

@@ -11,6 +11,7 @@ use common::mango::index::of_ddoc;
 use common::mango::kept::{Kept, ShardIndexes, Writer};
 
 use super::Apply;
+use super::noted::Noted;
 use crate::storage::Error;
 use crate::store::indexes;
 use crate::store::keys::{self, Key};
@@ -26,31 +27,8 @@ const BUILT_ENTRY_BYTES_MAX: usize = 2 << 20;
 /// Entries cleared away with one command.
 const CLEARED_MAX: usize = 2_000;
 
-/// The indexes of a database, as a batch of commands sees them.
-pub(super) struct Indexes {
-    known: ShardIndexes,
-    writer: Writer,
-    changed: bool,
-}
-
-impl Indexes {
-    pub(super) fn known(&self) -> &ShardIndexes {
-        &self.known
-    }
-
-    /// Whether they changed since this was last asked.
-    pub(super) fn take_changed(&mut self) -> bool {
-        std::mem::take(&mut self.changed)
-    }
-
-    /// Changes what is known, by what says whether it did.
-    fn change(&mut self, change: impl FnOnce(&mut ShardIndexes) -> bool) {
-        if change(&mut self.known) {
-            self.changed = true;
-            self.writer = Writer::new(&self.known.kept);
-        }
-    }
-}
+/// The indexes of a database, and what makes their entries.
+pub(super) type Indexes = Noted<ShardIndexes, Writer>;
 
 /// The keys of a document's entries.
 fn entries(writer: &Writer, at: &Address, record: Option<&DocRecord>) -> Vec<(Bytes, usize)> {
@@ -81,10 +59,10 @@ impl Apply<'_> {
             known.change(|known| known.define(at.id.as_str(), definitions));
             return Ok(());
         }
-        if known.writer.is_empty() {
+        if known.derived.is_empty() {
             return Ok(());
         }
-        let (old, new) = (entries(&known.writer, at, old), entries(&known.writer, at, new));
+        let (old, new) = (entries(&known.derived, at, old), entries(&known.derived, at, new));
         for (key, _) in old.iter().filter(|entry| !new.contains(entry)) {
             self.overlay.delete(key.clone());
         }
@@ -188,11 +166,7 @@ impl Apply<'_> {
         let db = self.db(uid)?;
         match &mut db.indexes {
             Some(known) => Ok(known),
-            unknown => {
-                let known = indexes(reader, uid)?;
-                let writer = Writer::new(&known.kept);
-                Ok(unknown.insert(Indexes { known, writer, changed: false }))
-            }
+            unknown => Ok(unknown.insert(Indexes::new(indexes(reader, uid)?, |known| Writer::new(&known.kept)))),
         }
     }
 }

@@ -9,35 +9,13 @@ use common::validation::{Defined, Fingerprint, ShardValidators, digest_of};
 use common::view::Design;
 
 use super::Apply;
+use super::noted::Noted;
 use crate::storage::Error;
 use crate::store::record::DocRecord;
 use crate::store::validators::validators;
 
-/// The validation functions of a database, as a batch of commands sees them.
-pub(super) struct Validators {
-    known: ShardValidators,
-    in_force: Option<Fingerprint>,
-    changed: bool,
-}
-
-impl Validators {
-    pub(super) fn known(&self) -> &ShardValidators {
-        &self.known
-    }
-
-    /// Whether they changed since this was last asked.
-    pub(super) fn take_changed(&mut self) -> bool {
-        std::mem::take(&mut self.changed)
-    }
-
-    /// Changes what is known, by what says whether it did.
-    fn change(&mut self, change: impl FnOnce(&mut ShardValidators) -> bool) {
-        if change(&mut self.known) {
-            self.changed = true;
-            self.in_force = self.known.in_force();
-        }
-    }
-}
+/// The validation functions of a database, and which of them are in force.
+pub(super) type Validators = Noted<ShardValidators, Option<Fingerprint>>;
 
 impl Apply<'_> {
     /// Whether a write that was let in by `by` may be done. Design documents are put to no functions.
@@ -51,7 +29,7 @@ impl Apply<'_> {
             Some(By::Functions(functions)) => Some(functions),
             None => None,
         };
-        Ok(self.validators(at.db)?.in_force == known)
+        Ok(self.validators(at.db)?.derived == known)
     }
 
     /// Notes what a design document defines now; `new` is `None` if it was purged.
@@ -75,11 +53,7 @@ impl Apply<'_> {
         let db = self.db(uid)?;
         match &mut db.validators {
             Some(known) => Ok(known),
-            unknown => {
-                let known = validators(reader, uid)?;
-                let in_force = known.in_force();
-                Ok(unknown.insert(Validators { known, in_force, changed: false }))
-            }
+            unknown => Ok(unknown.insert(Validators::new(validators(reader, uid)?, ShardValidators::in_force))),
         }
     }
 }
