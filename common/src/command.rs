@@ -1,8 +1,8 @@
 //! What a shard's log carries: commands, and the outcomes that applying them gives on every replica alike.
 
 use bytes::Bytes;
-use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::attachment::Sent;
 use crate::ids::{DbUid, DocId, Index, RequestId, Seq, ShardId, Signature, Slot, UploadId};
@@ -172,14 +172,16 @@ impl EditKind {
 pub struct Body {
     /// JSON text of an object, `{}` at least.
     pub json: Bytes,
-    /// MD5 of `json`, computed once by the router so that replicas need not.
+    /// XXH3 of `json`, computed once by the router so that replicas need not. It tells edits apart that one document got
+    /// upon one revision; nobody is kept from making two bodies of one digest, as with the MD5 of CouchDB, which takes
+    /// forty times as long.
     pub digest: [u8; 16],
 }
 
 impl Body {
     /// The body that is this text.
     pub fn of(json: Bytes) -> Self {
-        Self { digest: Md5::digest(&json).into(), json }
+        Self { digest: xxh3_128(&json).to_be_bytes(), json }
     }
 }
 

@@ -70,7 +70,14 @@ pub enum Error {
 
 /// Encodes `value` behind the version byte.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    postcard::to_extend(value, vec![VERSION]).expect("wire types always serialise into memory")
+    encode_about(value, 0)
+}
+
+/// The same for a value that takes about `bytes` bytes: large ones are not moved while they grow.
+pub fn encode_about<T: Serialize + ?Sized>(value: &T, bytes: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes + 1);
+    out.push(VERSION);
+    postcard::to_extend(value, out).expect("wire types always serialise into memory")
 }
 
 /// Decodes what [`encode`] made.

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use common::config::EngineKind;
 use engine::{Map, Model, all, applied, as_pairs, history, open};
 use rand::{RngExt, SeedableRng};
+use shard_node::storage::Batch;
 
 const ROUNDS: u32 = 25;
 
@@ -53,6 +54,15 @@ fn child_job() {
                 if n.is_multiple_of(97) {
                     engine.flush().unwrap();
                     child::report("flushed", n);
+                }
+            }
+        }
+        "large" => {
+            for n in applied(&*engine) + 1.. {
+                engine.apply(large(n)).unwrap();
+                // More than two memtables: the first one has been written.
+                if n.is_multiple_of(128) {
+                    child::report("applied", n);
                 }
             }
         }
@@ -126,33 +136,36 @@ fn survives_kill_during_install(kind: EngineKind) {
     assert!(installs > 3, "the kills came too early to mean anything");
 }
 
-/// What a power cut can leave: the pages behind the last fsync are there or not, in any selection.
-#[test]
-fn fjall_gives_up_only_what_was_not_flushed_when_a_page_of_its_journal_is_missing() {
-    use std::io::{Seek, SeekFrom, Write};
-    let mut random = random();
-    for _ in 0..ROUNDS {
-        let dir = tempfile::tempdir().unwrap();
-        let flushed = random.random_range(1..60);
-        let engine = open(EngineKind::Fjall, dir.path());
-        (1..=flushed).for_each(|n| engine.apply(history(n)).unwrap());
-        engine.flush().unwrap();
-        let journal = dir.path().join("0/0.jnl");
-        let synced = synced_bytes(&dir.path().join("0/journal.synced"));
-        (flushed + 1..flushed + 60).for_each(|n| engine.apply(history(n)).unwrap());
-        drop(engine);
-
-        let mut file = std::fs::File::options().write(true).open(&journal).unwrap();
-        let hole = synced + random.random_range(0..20_000);
-        file.seek(SeekFrom::Start(hole)).unwrap();
-        file.write_all(&[0; 64]).unwrap();
-        drop(file);
-
-        let now = Model::default().check(&*open(EngineKind::Fjall, dir.path()));
-        assert!((flushed..flushed + 60).contains(&now), "flushed {flushed}, came back {now}");
+/// A batch that fills a good part of what an engine keeps in memory.
+fn large(n: u64) -> Batch {
+    let mut batch = history(n);
+    for part in 0..8 {
+        let value = Bytes::from(vec![(n % 251) as u8; 20_000]);
+        batch.changes.push((Bytes::from(format!("large-{}-{part}", n % 5)), Some(value)));
     }
+    batch
 }
 
-fn synced_bytes(note: &std::path::Path) -> u64 {
-    std::fs::read_to_string(note).unwrap().split_whitespace().last().unwrap().parse().unwrap()
+/// Nobody flushes: what is there is what the engine has written by itself.
+#[test]
+fn fjall_ends_no_memtable_within_a_batch() {
+    let mut random = random();
+    let dir = tempfile::tempdir().unwrap();
+    let (mut expected, mut before, mut stops) = (Map::new(), 0, BTreeSet::new());
+    for round in 0..ROUNDS {
+        let running = child::start("child_job", "large", EngineKind::Fjall, dir.path());
+        let mut reports = Vec::from_iter(running.next());
+        reports.extend(running.wait(Duration::from_millis(random.random_range(0..400))));
+        reports.extend(running.kill());
+
+        let engine = open(EngineKind::Fjall, dir.path());
+        let now = applied(&*engine);
+        assert!(now >= before, "round {round}: what an earlier round had is gone");
+        (before + 1..=now).for_each(|n| engine::apply_to(&mut expected, large(n)));
+        assert!(all(&*engine) == expected, "round {round}: not the first {now} batches");
+        stops.insert(now);
+        before = now;
+    }
+    println!("{before} batches, stopped at {} different ones", stops.len());
+    assert!(stops.len() > 3, "the kills came too early to mean anything");
 }

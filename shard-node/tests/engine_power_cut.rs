@@ -168,7 +168,6 @@ fn fjall_comes_back_with_everything_flushed() {
         let now = model.check(&*open(EngineKind::Fjall, &dir));
         assert!(now >= child::last(&reports, "flushed"), "round {round}: flushed batches are gone");
         assert!(now >= before, "round {round}: what an earlier round had is gone");
-        // Opening replayed the journal, and fjall synced it: from here on it is there.
         before = now;
     }
     println!("{before} batches");

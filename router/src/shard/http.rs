@@ -25,6 +25,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
+use super::batch::Weight;
 use super::transport::{ExportStream, Transport, WalStream};
 use crate::names::Names;
 use crate::telemetry::{self, request};
@@ -179,7 +180,8 @@ impl<C: Connect + Clone + Send + Sync + 'static> Transport for HttpTransport<C> 
     }
 
     fn write<'a>(&'a self, shard: ShardId, commands: &'a [Command]) -> BoxFuture<'a, WriteAnswer> {
-        let exchange = self.exchange(shard, "write", wire::encode(commands));
+        let bytes = commands.iter().map(Weight::bytes).sum();
+        let exchange = self.exchange(shard, "write", wire::encode_about(commands, bytes));
         exchange.map(move |answer| answer.unwrap_or_else(|failure| Err(self.harmful(shard, failure)))).boxed()
     }
 

@@ -1,7 +1,7 @@
 //! Looks into the data folder of a node that is not running: what its replicas hold, and whether it is sound.
 //!
 //! For operators. A look changes no log; an engine is opened as the node itself would open it at its next start, which
-//! replays the engine's own journal. A replica in use is never looked at: the log's lock says so.
+//! may write to it. A replica in use is never looked at: the log's lock says so.
 
 mod attachments;
 pub mod check;

@@ -78,7 +78,7 @@ impl std::fmt::Debug for Packed {
 }
 
 impl Packed {
-    /// Puts `count` commands into one entry; `parts` are what [`encode_commands`] made of them.
+    /// Puts `count` commands into one entry; `parts` are what [`encode_command`] made of them.
     pub(crate) fn join<'a>(count: usize, parts: impl Iterator<Item = &'a [u8]> + Clone) -> Self {
         let bytes: usize = parts.clone().map(<[u8]>::len).sum();
         // 1 for the tag, 10 for the longest varint.
@@ -100,10 +100,17 @@ impl Packed {
     }
 }
 
-/// Commands one behind the other, as [`Packed::join`] takes them.
+/// Adds a command to those in `out`: one behind the other, as [`Packed::join`] takes them.
+pub(crate) fn encode_command(command: &Command, out: &mut Vec<u8>) {
+    let encoded = postcard::to_extend(command, std::mem::take(out));
+    *out = encoded.expect("commands always serialise into memory");
+}
+
+#[cfg(test)]
 pub(crate) fn encode_commands(commands: &[Command]) -> Vec<u8> {
-    let encode = |out, command| postcard::to_extend(command, out).expect("commands always serialise into memory");
-    commands.iter().fold(Vec::new(), encode)
+    let mut out = Vec::new();
+    commands.iter().for_each(|command| encode_command(command, &mut out));
+    out
 }
 
 /// A payload's bytes, as the log keeps them and the network carries them.

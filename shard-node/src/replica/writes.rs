@@ -18,7 +18,7 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::raft::group::{Group, Proposed};
-use crate::raft::types::{Packed, encode_commands};
+use crate::raft::types::{Packed, encode_command};
 
 /// Entries on their way at once. Raft syncs one after the other; more would only make each of them smaller.
 const IN_FLIGHT_MAX: usize = 4;
@@ -115,15 +115,25 @@ fn answer_one(entry: Waiting, answer: WriteAnswer) -> bool {
 /// Cuts commands into what fits one entry each.
 fn entries(commands: &[Command]) -> Vec<(usize, Vec<u8>)> {
     let mut entries: Vec<(usize, Vec<u8>)> = Vec::new();
-    for command in commands {
-        let encoded = encode_commands(std::slice::from_ref(command));
-        match entries.last_mut() {
-            Some((count, bytes)) if *count < ENTRY_COMMANDS_MAX && bytes.len() + encoded.len() <= ENTRY_BYTES_MAX => {
-                *count += 1;
-                bytes.extend_from_slice(&encoded);
+    for (at, command) in commands.iter().enumerate() {
+        if let Some((count, bytes)) = entries.last_mut().filter(|(count, _)| *count < ENTRY_COMMANDS_MAX) {
+            let before = bytes.len();
+            if *count == 1 {
+                // They are often of one size.
+                bytes.reserve((before * (commands.len() - at)).min(ENTRY_BYTES_MAX));
             }
-            _ => entries.push((1, encoded)),
+            encode_command(command, bytes);
+            if bytes.len() <= ENTRY_BYTES_MAX {
+                *count += 1;
+                continue;
+            }
+            let own = bytes.split_off(before);
+            entries.push((1, own));
+            continue;
         }
+        let mut bytes = Vec::new();
+        encode_command(command, &mut bytes);
+        entries.push((1, bytes));
     }
     entries
 }

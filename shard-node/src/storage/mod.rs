@@ -7,7 +7,6 @@ pub mod boot;
 mod files;
 mod fjall;
 mod generation;
-mod journal;
 mod memory;
 mod room;
 mod sealer;
@@ -114,7 +113,8 @@ pub trait Engine: Read + 'static {
     /// A view of all pairs at one point in time, however long it is kept and whatever is applied meanwhile.
     fn view(&self) -> Result<Box<dyn Read>, Error>;
 
-    /// Makes everything applied before this call durable. For an engine that is not [`Engine::crash_safe`] this
+    /// Makes everything applied before this call durable. Without it what was applied last may be gone when the engine is
+    /// opened again, also after it was closed. For an engine that is not [`Engine::crash_safe`] this
     /// helps against a killed process only.
     fn flush(&self) -> Result<(), Error>;
 

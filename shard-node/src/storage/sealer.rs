@@ -1,18 +1,28 @@
-//! Seals fjall's memtables, on a thread of its own.
+//! Seals memtables once they are full, on a thread of its own. fjall leaves that to its worker, and lets them grow without
+//! bound as long as the worker merges tables.
 //!
-//! fjall syncs its journal when a memtable is sealed, and nobody can write meanwhile: with a memtable's worth of
-//! unsynced journal that takes tens of milliseconds, in which a shard would stand still. So the journal is synced here
-//! first, through another handle, while writing goes on; little is left for fjall.
+//! One after the other: all replicas of a process take turns, and the next one is sealed when the one before has been
+//! written. Each writes megabytes and syncs half a dozen times, some of it while nobody can read its engine; all at once
+//! they hold each other up, and the log with them.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use ::fjall::Keyspace;
 
-use super::{Error, journal};
+use super::Error;
+use super::fjall::MEMTABLE_BYTES;
+
+/// Longest wait for one's turn, and longest turn: a disk that hangs holds up one replica, not all of the process.
+const TURN_MAX: Duration = Duration::from_secs(1);
+/// How often it is looked whether a memtable has been written, which takes some tens of milliseconds.
+const WRITTEN_CHECK_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Whose turn it is, in this process.
+static TURNS: Turns = Turns { taken: Mutex::new(false), free: Condvar::new() };
 
 /// A handle to the thread, which ends with it.
 #[derive(Debug)]
@@ -23,23 +33,19 @@ pub(super) struct Sealer {
 }
 
 impl Sealer {
-    /// For `keyspace`, whose journals are in `folder`. `sort` makes our error of fjall's.
+    /// For `keyspace`, whose memtable has `bytes` bytes. `sort` makes our error of fjall's.
     pub(super) fn start(
-        folder: PathBuf,
         keyspace: Keyspace,
+        bytes: Arc<AtomicU64>,
         sort: impl Fn(::fjall::Error) -> Error + Send + 'static,
     ) -> std::io::Result<Self> {
         let (ask, asked) = sync_channel(1);
         let failed = Arc::new(Mutex::new(None));
         let report = Arc::clone(&failed);
         let work = move || {
-            run(&folder, &keyspace, &asked, |error| {
-                let error = match error {
-                    Failed::Journal(error) => Error::io(&folder, &error),
-                    Failed::Fjall(error) => sort(error),
-                };
-                report.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-            })
+            if let Err(error) = run(&keyspace, &bytes, &asked) {
+                report.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(sort(error));
+            }
         };
         let thread = std::thread::Builder::new().name("fjall-sealer".to_owned()).spawn(work)?;
         Ok(Self { ask: Some(ask), failed, thread: Some(thread) })
@@ -71,20 +77,49 @@ impl Drop for Sealer {
     }
 }
 
-enum Failed {
-    Journal(std::io::Error),
-    Fjall(::fjall::Error),
+fn run(keyspace: &Keyspace, bytes: &AtomicU64, asked: &Receiver<()>) -> ::fjall::Result<()> {
+    while let Ok(()) = asked.recv() {
+        let _turn = TURNS.take(TURN_MAX);
+        // Asked again before it was done, or flushed meanwhile.
+        if bytes.load(Ordering::Relaxed) < MEMTABLE_BYTES {
+            continue;
+        }
+        bytes.store(0, Ordering::Relaxed);
+        keyspace.rotate_memtable()?;
+        let until = Instant::now() + TURN_MAX;
+        while keyspace.sealed_memtable_count() > 0 && Instant::now() < until {
+            std::thread::park_timeout(WRITTEN_CHECK_INTERVAL);
+        }
+    }
+    Ok(())
 }
 
-fn run(folder: &Path, keyspace: &Keyspace, asked: &Receiver<()>, report: impl Fn(Failed)) {
-    while let Ok(()) = asked.recv() {
-        let synced = journal::newest(folder).and_then(|newest| match newest {
-            Some((_, path)) => File::open(path)?.sync_data(),
-            None => Ok(()),
-        });
-        let sealed = synced.map_err(Failed::Journal).and_then(|()| keyspace.rotate_memtable().map_err(Failed::Fjall));
-        if let Err(error) = sealed {
-            return report(error);
-        }
+/// Turns that are taken one after the other.
+struct Turns {
+    taken: Mutex<bool>,
+    free: Condvar,
+}
+
+/// A turn, until it is dropped.
+struct Turn<'a>(&'a Turns);
+
+impl Turns {
+    /// Waits for the turn; `None` after `patience`, to go on without.
+    fn take(&self, patience: Duration) -> Option<Turn<'_>> {
+        let waited = self.free.wait_timeout_while(self.lock(), patience, |taken| *taken);
+        let (mut taken, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        *taken = true;
+        (!waited.timed_out()).then_some(Turn(self))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.0.lock() = false;
+        self.0.free.notify_one();
     }
 }

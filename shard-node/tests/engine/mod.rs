@@ -104,11 +104,12 @@ pub(crate) fn new(kind: EngineKind) -> (tempfile::TempDir, Arc<dyn Engine>) {
     (dir, engine)
 }
 
-/// Closes and opens again. Memory has nothing to come back to and stays open.
+/// Closes in order, as a node does, and opens again. Memory has nothing to come back to and stays open.
 pub(crate) fn reopen(dir: &tempfile::TempDir, engine: Arc<dyn Engine>, kind: EngineKind) -> Arc<dyn Engine> {
     if kind == EngineKind::Memory {
         return engine;
     }
+    engine.flush().unwrap();
     drop(engine);
     open(kind, &dir.path().join("replica").join("engine"))
 }
