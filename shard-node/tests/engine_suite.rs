@@ -11,10 +11,21 @@ use common::config::EngineKind;
 use engine::{Map, all, as_pairs, batch, bytes, history, new, reopen};
 use shard_node::storage::{Batch, Error, KEY_BYTES_MAX, Read};
 
+static SLED: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 macro_rules! suite {
     ($($test:ident),* $(,)?) => {
         mod fjall { use super::EngineKind; $(#[test] fn $test() { super::$test(EngineKind::Fjall) })* }
-        mod sled { use super::EngineKind; $(#[test] fn $test() { super::$test(EngineKind::Sled) })* }
+        mod sled {
+            use super::EngineKind;
+
+            $(#[test] fn $test() {
+                // Databases of one process share sled's threads; seen once: all of them waited for one database's lock,
+                // whose holder waited for a thread.
+                let _alone = super::SLED.lock();
+                super::$test(EngineKind::Sled)
+            })*
+        }
         mod memory { use super::EngineKind; $(#[test] fn $test() { super::$test(EngineKind::Memory) })* }
     };
 }

@@ -29,9 +29,9 @@ use super::sealer::Sealer;
 use super::{Batch, Engine, Error, KEY_BYTES_MAX, Pair, Pairs, Read, is_empty_range};
 
 /// A memtable's size before it becomes a table, in bytes. A replica holds one that fills and up to
-/// [`SEALED_MEMTABLES_MAX`] and one that wait, so a node with three replicas holds 96 MiB at most: larger costs memory,
+/// [`SEALED_MEMTABLES_MAX`] and one that wait, so a node with three replicas holds 144 MiB at most: larger costs memory,
 /// smaller costs more compaction.
-pub(super) const MEMTABLE_BYTES: u64 = 8 << 20;
+pub(super) const MEMTABLE_BYTES: u64 = 12 << 20;
 /// A memtable's size at which `apply` waits for it to be sealed, which takes its turn.
 const MEMTABLE_BYTES_MAX: u64 = 2 * MEMTABLE_BYTES;
 /// What a memtable needs beside each key and value, in bytes.

@@ -6,6 +6,8 @@
 
 mod body;
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use common::attachment::Attachment;
 use common::ids::{DocId, Index, RequestId, Seq, Slot, UploadId};
@@ -23,6 +25,13 @@ pub use body::Body;
 const VERSION: u8 = 1;
 /// Version byte of the record of a document whose winner has attachments.
 const ATTACHED: u8 = 2;
+
+/// Room kept between two records; a larger one is given back.
+const SCRATCH_BYTES_MAX: usize = 64 << 10;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A value that is no record of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,17 +97,14 @@ impl DocRecord {
             single: self.single,
             tree_bytes: u32::try_from(self.tree.len()).expect("a tree of revs_limit revisions is far below 4 GiB"),
         };
-        let mut bytes = Vec::with_capacity(72 + self.tree.len() + self.attachments.len() + self.json.len());
-        bytes.push(if self.attachments.is_empty() { VERSION } else { ATTACHED });
-        let mut bytes = postcard::to_extend(&head, bytes).expect(WRITABLE);
-        if !self.attachments.is_empty() {
-            let attachments_bytes = u32::try_from(self.attachments.len()).expect("a list is far below 4 GiB");
-            bytes = postcard::to_extend(&attachments_bytes, bytes).expect(WRITABLE);
-            bytes.extend_from_slice(&self.attachments);
-        }
-        bytes.extend_from_slice(&self.tree);
-        bytes.extend_from_slice(&self.json);
-        bytes.into()
+        let (version, attachments) = match self.attachments.len() {
+            0 => (VERSION, Vec::new()),
+            len => (ATTACHED, plain(&u32::try_from(len).expect("a list is far below 4 GiB"))),
+        };
+        encoded(Some(version), &head, |head| {
+            let parts = [head, &attachments, &self.attachments, &self.tree, &self.json];
+            Bytes::from(parts.concat())
+        })
     }
 
     /// Reads a record; body and tree stay slices of `value`.
@@ -295,7 +301,7 @@ impl Record for u64 {}
 
 /// The bytes of a record without a body.
 pub fn encode<R: Record>(value: &R) -> Bytes {
-    postcard::to_extend(value, vec![R::VERSION]).expect(WRITABLE).into()
+    encoded(Some(R::VERSION), value, Bytes::copy_from_slice)
 }
 
 /// Reads a record without a body.
@@ -313,11 +319,27 @@ pub fn decode<R: Record>(value: &[u8]) -> Result<R, Unknown> {
 const WRITABLE: &str = "postcard writes every type but sequences of unknown length, and records have none";
 
 fn record<T: Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_extend(value, vec![VERSION]).expect(WRITABLE)
+    encoded(Some(VERSION), value, <[u8]>::to_vec)
 }
 
 fn plain<T: Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_stdvec(value).expect(WRITABLE)
+    encoded(None, value, <[u8]>::to_vec)
+}
+
+/// Encodes `value` behind a version byte, if given, and gives the bytes to `take`. They are made in room that is used again
+/// and again: a vector of their own would be moved several times as it grows, and end up larger than they are.
+fn encoded<T: Serialize, R>(version: Option<u8>, value: &T, take: impl FnOnce(&[u8]) -> R) -> R {
+    SCRATCH.with_borrow_mut(|scratch| {
+        let mut bytes = std::mem::take(scratch);
+        bytes.clear();
+        bytes.extend(version);
+        let bytes = postcard::to_extend(value, bytes).expect(WRITABLE);
+        let taken = take(&bytes);
+        if bytes.capacity() <= SCRATCH_BYTES_MAX {
+            *scratch = bytes;
+        }
+        taken
+    })
 }
 
 /// The head of a record and what follows it.
