@@ -8,12 +8,13 @@
 //! exact version of it and of its tree.
 
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::fjall::compaction::Leveled;
 use ::fjall::{
@@ -29,21 +30,22 @@ use super::sealer::Sealer;
 use super::{Batch, Engine, Error, KEY_BYTES_MAX, Pair, Pairs, Read, is_empty_range};
 
 /// A memtable's size before it becomes a table, in bytes. A replica holds one that fills and up to
-/// [`SEALED_MEMTABLES_MAX`] and one that wait, so a node with three replicas holds 144 MiB at most: larger costs memory,
-/// smaller costs more compaction.
+/// [`SEALED_MEMTABLES_MAX`] and one that wait, so a node with three replicas holds 144 MiB, more if they wait for
+/// their turn: larger costs memory, smaller costs more compaction.
 pub(super) const MEMTABLE_BYTES: u64 = 12 << 20;
 /// A memtable's size at which `apply` waits for it to be sealed, which takes its turn.
 const MEMTABLE_BYTES_MAX: u64 = 2 * MEMTABLE_BYTES;
 /// What a memtable needs beside each key and value, in bytes.
 const MEMTABLE_ENTRY_BYTES: u64 = 128;
-/// Memtables that may wait to be written before `apply` waits. fjall itself stops at four, but in steps of 100 ms and,
-/// when its worker has died of an error, for ever.
+/// Memtables that may wait to be written before `apply` waits.
 const SEALED_MEMTABLES_MAX: usize = 2;
 /// Unmerged tables that are merged together. A merge rewrites the whole first sorted level, of keys and short values, and
 /// takes the same time for four as for ten; with more, a document that is not there is looked for in more filters.
 const L0_TABLES_MERGED: u8 = 10;
 /// Unmerged tables at which `apply` waits: each of them is one more place to look.
 const L0_TABLES_MAX: usize = 30;
+/// For how long it does. fjall looks for something to merge after each memtable, and may find something else.
+const MERGE_PATIENCE: Duration = Duration::from_secs(2);
 /// Unmerged tables from which on writing is expected to wait.
 const L0_TABLES_MANY: usize = 16;
 /// How often a waiting `apply` looks again: short beside the time a memtable takes to write.
@@ -129,7 +131,7 @@ impl Engine for Fjall {
 
     fn size_bytes(&self) -> u64 {
         let instance = self.instance.get();
-        // The journal is left out: it is one preallocated file, a hole.
+        // The journal is left out: nothing is written to it.
         instance.keyspace.disk_space()
     }
 }
@@ -156,8 +158,8 @@ impl Instance {
             .open();
         let db = db.map_err(|error| sort(path, error))?;
         let keyspace = db.keyspace("data", options).map_err(|error| sort(path, error))?;
-        let (place, memtable_bytes) = (path.to_owned(), Arc::new(AtomicU64::new(head_start(path))));
-        let sealer = Sealer::start(keyspace.clone(), memtable_bytes.clone(), move |error| sort(&place, error));
+        let (place, memtable_bytes) = (path.to_owned(), Arc::new(AtomicU64::new(head_start())));
+        let sealer = Sealer::start(path, keyspace.clone(), memtable_bytes.clone(), move |error| sort(&place, error));
         let sealer = sealer.map_err(|error| Error::io(path, &error))?;
         Ok(Self { path: path.to_owned(), sealer, keyspace, memtable_bytes, db, generation })
     }
@@ -188,16 +190,22 @@ impl Instance {
     }
 
     fn flush(&self) -> Result<(), Error> {
-        let failed = |error| sort(&self.path, error);
+        let tree = &self.keyspace.tree;
+        let last = tree.get_highest_memtable_seqno();
         self.memtable_bytes.store(0, Ordering::Relaxed);
-        self.keyspace.rotate_memtable().map_err(failed)?;
-        // fjall has no signal to wait for.
-        while self.keyspace.sealed_memtable_count() > 0 {
+        self.keyspace.rotate_memtable().map_err(|error| sort(&self.path, error))?;
+        // Others may be sealed meanwhile; and the entry with the last number may be gone, merged away.
+        while tree.sealed_memtable_count() > 0 && tree.get_highest_persisted_seqno() < last {
             self.check()?;
+            // fjall has no signal to wait for.
             std::thread::park_timeout(ROOM_CHECK_INTERVAL);
         }
         self.check()?;
-        // It syncs its files, but not that they have a name.
+        self.sync_names()
+    }
+
+    /// fjall syncs its files, but not that those with values have a name.
+    fn sync_names(&self) -> Result<(), Error> {
         let sync = |folder: &str| fs::File::open(self.keyspace.path().join(folder))?.sync_all();
         ["tables", "blobs"].into_iter().try_for_each(sync).map_err(|error| Error::io(&self.path, &error))
     }
@@ -207,11 +215,15 @@ impl Instance {
         self.is_behind() || self.keyspace.l0_table_count() >= L0_TABLES_MANY
     }
 
-    /// Whether `apply` must wait for what fjall does in the background.
+    /// Whether too much waits in memory to be written.
     fn is_behind(&self) -> bool {
         self.keyspace.sealed_memtable_count() > SEALED_MEMTABLES_MAX
             || self.memtable_bytes.load(Ordering::Relaxed) >= MEMTABLE_BYTES_MAX
-            || self.keyspace.l0_table_count() >= L0_TABLES_MAX
+    }
+
+    /// Whether there are more tables than should be looked at.
+    fn has_too_many_tables(&self) -> bool {
+        self.keyspace.l0_table_count() >= L0_TABLES_MAX
     }
 
     /// Why nothing more will be written, if so.
@@ -223,7 +235,8 @@ impl Instance {
 
     /// Waits while too much waits to be written; an error when it never will be.
     fn wait_for_room(&self) -> Result<(), Error> {
-        while self.is_behind() {
+        let until = Instant::now() + MERGE_PATIENCE;
+        while self.is_behind() || (self.has_too_many_tables() && Instant::now() < until) {
             self.check()?;
             // fjall has no signal to wait for.
             std::thread::park_timeout(ROOM_CHECK_INTERVAL);
@@ -231,8 +244,7 @@ impl Instance {
         Ok(())
     }
 
-    /// Writes `pairs` straight into tables, durably. They need not go through the journal: nothing is shown of them
-    /// before the switch.
+    /// Writes `pairs` straight into tables, durably.
     fn fill(&self, pairs: &mut dyn Iterator<Item = Result<Pair, Error>>) -> Result<(), Error> {
         let failed = |error| sort(&self.path, error);
         let mut tables = self.keyspace.start_ingestion().map_err(failed)?;
@@ -248,14 +260,15 @@ impl Instance {
             tables.write(key, value).map_err(failed)?;
         }
         tables.finish().map_err(failed)?;
-        self.db.persist(PersistMode::SyncAll).map_err(failed)
+        self.sync_names()
     }
 }
 
-/// How full the first memtable counts as being. All replicas of a shard write the same, and those of all shards about as
-/// much, on other nodes as well; without a head start of its own each would write its memtables when all others do.
-fn head_start(path: &Path) -> u64 {
-    u64::from(crc32c::crc32c(path.as_os_str().as_encoded_bytes())) % MEMTABLE_BYTES
+/// How full the first memtable counts as being, by chance. All replicas of a shard write the same, and those of all shards
+/// about as much, on other nodes as well; without a head start of its own each would write its memtables when all others
+/// do.
+fn head_start() -> u64 {
+    RandomState::new().hash_one(()) % MEMTABLE_BYTES
 }
 
 fn separation() -> KvSeparationOptions {
@@ -269,8 +282,6 @@ fn separation() -> KvSeparationOptions {
 fn options() -> KeyspaceCreateOptions {
     let leveled = Leveled::default().with_table_target_size(TABLE_BYTES).with_l0_threshold(L0_TABLES_MERGED);
     KeyspaceCreateOptions::default()
-        // We seal them ourselves.
-        .max_memtable_size(2 * MEMTABLE_BYTES)
         .with_kv_separation(Some(separation()))
         .compaction_strategy(Arc::new(leveled))
         // Every new document is first looked for in vain: filters on all levels, the last included.

@@ -5,6 +5,7 @@
 //! written. Each writes megabytes and syncs half a dozen times, some of it while nobody can read its engine; all at once
 //! they hold each other up, and the log with them.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,8 +17,9 @@ use ::fjall::Keyspace;
 use super::Error;
 use super::fjall::MEMTABLE_BYTES;
 
-/// Longest wait for one's turn, and longest turn: a disk that hangs holds up one replica, not all of the process.
-const TURN_MAX: Duration = Duration::from_secs(1);
+/// Longest wait for one's turn, and longest turn: some times what writing a memtable takes. It takes longer where tables
+/// are being merged, and that must not hold up the other replicas of the process.
+const TURN_MAX: Duration = Duration::from_millis(100);
 /// How often it is looked whether a memtable has been written, which takes some tens of milliseconds.
 const WRITTEN_CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -27,14 +29,16 @@ static TURNS: Turns = Turns { taken: Mutex::new(false), free: Condvar::new() };
 /// A handle to the thread, which ends with it.
 #[derive(Debug)]
 pub(super) struct Sealer {
+    path: PathBuf,
     ask: Option<SyncSender<()>>,
     failed: Arc<Mutex<Option<Error>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Sealer {
-    /// For `keyspace`, whose memtable has `bytes` bytes. `sort` makes our error of fjall's.
+    /// For `keyspace` of the engine in `path`, whose memtable has `bytes` bytes. `sort` makes our error of fjall's.
     pub(super) fn start(
+        path: &Path,
         keyspace: Keyspace,
         bytes: Arc<AtomicU64>,
         sort: impl Fn(::fjall::Error) -> Error + Send + 'static,
@@ -48,7 +52,7 @@ impl Sealer {
             }
         };
         let thread = std::thread::Builder::new().name("fjall-sealer".to_owned()).spawn(work)?;
-        Ok(Self { ask: Some(ask), failed, thread: Some(thread) })
+        Ok(Self { path: path.to_owned(), ask: Some(ask), failed, thread: Some(thread) })
     }
 
     /// Has the memtable sealed soon, if that was not asked for already.
@@ -61,8 +65,16 @@ impl Sealer {
 
     /// Why no memtable will be sealed any more, if so.
     pub(super) fn check(&self) -> Result<(), Error> {
-        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.as_ref().map_or(Ok(()), |error| Err(error.clone()))
+        // Looked at first: it says why before it ends.
+        let ended = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match failed {
+            Some(error) => Err(error),
+            None if ended => {
+                Err(Error::Io { path: self.path.clone(), reason: "nobody seals memtables any more".into() })
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -109,7 +121,8 @@ impl Turns {
         let waited = self.free.wait_timeout_while(self.lock(), patience, |taken| *taken);
         let (mut taken, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         *taken = true;
-        (!waited.timed_out()).then_some(Turn(self))
+        // Not made before it is known: one that is dropped here would wait for the lock that is held.
+        (!waited.timed_out()).then(|| Turn(self))
     }
 
     fn lock(&self) -> MutexGuard<'_, bool> {
@@ -121,5 +134,27 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         *self.0.lock() = false;
         self.0.free.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_come_one_after_the_other_and_nobody_waits_for_ever() {
+        let turns = Turns { taken: Mutex::new(false), free: Condvar::new() };
+        let short = Duration::from_millis(1);
+        for _ in 0..3 {
+            let turn = turns.take(short);
+            assert!(turn.is_some());
+            assert!(turns.take(short).is_none(), "it is taken");
+            assert!(turns.take(short).is_none(), "who went on without has given back nothing");
+            std::thread::scope(|scope| {
+                let waiting = scope.spawn(|| turns.take(Duration::from_secs(60)).is_some());
+                drop(turn);
+                assert!(waiting.join().expect("no panic"));
+            });
+        }
     }
 }
