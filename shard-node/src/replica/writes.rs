@@ -115,25 +115,18 @@ fn answer_one(entry: Waiting, answer: WriteAnswer) -> bool {
 /// Cuts commands into what fits one entry each.
 fn entries(commands: &[Command]) -> Vec<(usize, Vec<u8>)> {
     let mut entries: Vec<(usize, Vec<u8>)> = Vec::new();
-    for (at, command) in commands.iter().enumerate() {
-        if let Some((count, bytes)) = entries.last_mut().filter(|(count, _)| *count < ENTRY_COMMANDS_MAX) {
-            let before = bytes.len();
-            if *count == 1 {
-                // They are often of one size.
-                bytes.reserve((before * (commands.len() - at)).min(ENTRY_BYTES_MAX));
-            }
-            encode_command(command, bytes);
-            if bytes.len() <= ENTRY_BYTES_MAX {
+    // One for all of them: it does not grow anew with each.
+    let mut encoded = Vec::new();
+    for command in commands {
+        encoded.clear();
+        encode_command(command, &mut encoded);
+        match entries.last_mut() {
+            Some((count, bytes)) if *count < ENTRY_COMMANDS_MAX && bytes.len() + encoded.len() <= ENTRY_BYTES_MAX => {
                 *count += 1;
-                continue;
+                bytes.extend_from_slice(&encoded);
             }
-            let own = bytes.split_off(before);
-            entries.push((1, own));
-            continue;
+            _ => entries.push((1, encoded.clone())),
         }
-        let mut bytes = Vec::new();
-        encode_command(command, &mut bytes);
-        entries.push((1, bytes));
     }
     entries
 }

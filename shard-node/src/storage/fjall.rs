@@ -8,12 +8,10 @@
 //! exact version of it and of its tree.
 
 use std::fs;
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ::fjall::compaction::Leveled;
@@ -29,12 +27,6 @@ use super::room;
 use super::sealer::Sealer;
 use super::{Batch, Engine, Error, KEY_BYTES_MAX, Pair, Pairs, Read, is_empty_range};
 
-/// A memtable's size before it becomes a table, in bytes. A replica holds one that fills and up to
-/// [`SEALED_MEMTABLES_MAX`] and one that wait, so a node with three replicas holds 144 MiB, more if they wait for
-/// their turn: larger costs memory, smaller costs more compaction.
-pub(super) const MEMTABLE_BYTES: u64 = 12 << 20;
-/// A memtable's size at which `apply` waits for it to be sealed, which takes its turn.
-const MEMTABLE_BYTES_MAX: u64 = 2 * MEMTABLE_BYTES;
 /// What a memtable needs beside each key and value, in bytes.
 const MEMTABLE_ENTRY_BYTES: u64 = 128;
 /// Memtables that may wait to be written before `apply` waits.
@@ -63,6 +55,7 @@ const BLOB_FILE_BYTES: u64 = 32 << 20;
 const WORKERS: usize = 1;
 /// Open files kept. Three replicas a node must stay below the usual limit of 1,024 together.
 const OPEN_FILES_MAX: usize = 128;
+
 /// An engine on fjall.
 pub(super) struct Fjall {
     path: PathBuf,
@@ -141,8 +134,6 @@ struct Instance {
     path: PathBuf,
     sealer: Sealer,
     keyspace: Keyspace,
-    /// Bytes in the memtable that fills, as far as this process wrote them; [`head_start`] more in the first one.
-    memtable_bytes: Arc<AtomicU64>,
     db: Database,
     generation: Generation,
 }
@@ -158,10 +149,10 @@ impl Instance {
             .open();
         let db = db.map_err(|error| sort(path, error))?;
         let keyspace = db.keyspace("data", options).map_err(|error| sort(path, error))?;
-        let (place, memtable_bytes) = (path.to_owned(), Arc::new(AtomicU64::new(head_start())));
-        let sealer = Sealer::start(path, keyspace.clone(), memtable_bytes.clone(), move |error| sort(&place, error));
+        let place = path.to_owned();
+        let sealer = Sealer::start(path, keyspace.clone(), move |error| sort(&place, error));
         let sealer = sealer.map_err(|error| Error::io(path, &error))?;
-        Ok(Self { path: path.to_owned(), sealer, keyspace, memtable_bytes, db, generation })
+        Ok(Self { path: path.to_owned(), sealer, keyspace, db, generation })
     }
 
     fn apply(&self, batch: Batch) -> Result<(), Error> {
@@ -183,23 +174,16 @@ impl Instance {
             }
             self.db.supervisor.snapshot_tracker.publish(number);
         }
-        if self.memtable_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes >= MEMTABLE_BYTES {
-            self.sealer.ask();
-        }
+        self.sealer.filled(bytes);
         Ok(())
     }
 
     fn flush(&self) -> Result<(), Error> {
         let tree = &self.keyspace.tree;
         let last = tree.get_highest_memtable_seqno();
-        self.memtable_bytes.store(0, Ordering::Relaxed);
-        self.keyspace.rotate_memtable().map_err(|error| sort(&self.path, error))?;
+        self.sealer.seal().map_err(|error| sort(&self.path, error))?;
         // Others may be sealed meanwhile; and the entry with the last number may be gone, merged away.
-        while tree.sealed_memtable_count() > 0 && tree.get_highest_persisted_seqno() < last {
-            self.check()?;
-            // fjall has no signal to wait for.
-            std::thread::park_timeout(ROOM_CHECK_INTERVAL);
-        }
+        self.wait_while(|| tree.sealed_memtable_count() > 0 && tree.get_highest_persisted_seqno() < last)?;
         self.check()?;
         self.sync_names()
     }
@@ -217,8 +201,7 @@ impl Instance {
 
     /// Whether too much waits in memory to be written.
     fn is_behind(&self) -> bool {
-        self.keyspace.sealed_memtable_count() > SEALED_MEMTABLES_MAX
-            || self.memtable_bytes.load(Ordering::Relaxed) >= MEMTABLE_BYTES_MAX
+        self.keyspace.sealed_memtable_count() > SEALED_MEMTABLES_MAX || self.sealer.is_behind()
     }
 
     /// Whether there are more tables than should be looked at.
@@ -236,7 +219,12 @@ impl Instance {
     /// Waits while too much waits to be written; an error when it never will be.
     fn wait_for_room(&self) -> Result<(), Error> {
         let until = Instant::now() + MERGE_PATIENCE;
-        while self.is_behind() || (self.has_too_many_tables() && Instant::now() < until) {
+        self.wait_while(|| self.is_behind() || (self.has_too_many_tables() && Instant::now() < until))
+    }
+
+    /// Waits while fjall is not as far yet; an error when it never will be.
+    fn wait_while(&self, waits: impl Fn() -> bool) -> Result<(), Error> {
+        while waits() {
             self.check()?;
             // fjall has no signal to wait for.
             std::thread::park_timeout(ROOM_CHECK_INTERVAL);
@@ -262,13 +250,6 @@ impl Instance {
         tables.finish().map_err(failed)?;
         self.sync_names()
     }
-}
-
-/// How full the first memtable counts as being, by chance. All replicas of a shard write the same, and those of all shards
-/// about as much, on other nodes as well; without a head start of its own each would write its memtables when all others
-/// do.
-fn head_start() -> u64 {
-    RandomState::new().hash_one(()) % MEMTABLE_BYTES
 }
 
 fn separation() -> KvSeparationOptions {

@@ -5,6 +5,7 @@
 //! written. Each writes megabytes and syncs half a dozen times, some of it while nobody can read its engine; all at once
 //! they hold each other up, and the log with them.
 
+use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -15,8 +16,13 @@ use std::time::{Duration, Instant};
 use ::fjall::Keyspace;
 
 use super::Error;
-use super::fjall::MEMTABLE_BYTES;
 
+/// A memtable's size before it becomes a table, in bytes. A replica holds one that fills and as many as `apply` lets wait, so
+/// a node with three replicas holds 144 MiB, more if they wait for their turn: larger costs memory, smaller costs more
+/// compaction.
+const MEMTABLE_BYTES: u64 = 12 << 20;
+/// A memtable's size at which more should wait for it to be sealed, which takes its turn.
+const MEMTABLE_BYTES_MAX: u64 = 2 * MEMTABLE_BYTES;
 /// Longest wait for one's turn, and longest turn: some times what writing a memtable takes. It takes longer where tables
 /// are being merged, and that must not hold up the other replicas of the process.
 const TURN_MAX: Duration = Duration::from_millis(100);
@@ -27,40 +33,76 @@ const WRITTEN_CHECK_INTERVAL: Duration = Duration::from_millis(5);
 static TURNS: Turns = Turns { taken: Mutex::new(false), free: Condvar::new() };
 
 /// A handle to the thread, which ends with it.
-#[derive(Debug)]
 pub(super) struct Sealer {
     path: PathBuf,
+    memtable: Arc<Memtable>,
     ask: Option<SyncSender<()>>,
     failed: Arc<Mutex<Option<Error>>>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// The memtable that fills.
+struct Memtable {
+    keyspace: Keyspace,
+    /// Its bytes, as far as this process wrote them; [`head_start`] more in the first one.
+    bytes: AtomicU64,
+}
+
+impl Memtable {
+    fn is_full(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) >= MEMTABLE_BYTES
+    }
+
+    fn seal(&self) -> ::fjall::Result<()> {
+        self.bytes.store(0, Ordering::Relaxed);
+        self.keyspace.rotate_memtable().map(drop)
+    }
+}
+
+/// How full the first memtable counts as being, by chance. All replicas of a shard write the same, and those of all shards
+/// about as much, on other nodes as well; without a head start of its own each would write its memtables when all others
+/// do.
+fn head_start() -> u64 {
+    RandomState::new().hash_one(()) % MEMTABLE_BYTES
+}
+
 impl Sealer {
-    /// For `keyspace` of the engine in `path`, whose memtable has `bytes` bytes. `sort` makes our error of fjall's.
+    /// For `keyspace` of the engine in `path`. `sort` makes our error of fjall's.
     pub(super) fn start(
         path: &Path,
         keyspace: Keyspace,
-        bytes: Arc<AtomicU64>,
         sort: impl Fn(::fjall::Error) -> Error + Send + 'static,
     ) -> std::io::Result<Self> {
         let (ask, asked) = sync_channel(1);
         let failed = Arc::new(Mutex::new(None));
-        let report = Arc::clone(&failed);
+        let memtable = Arc::new(Memtable { keyspace, bytes: AtomicU64::new(head_start()) });
+        let (report, filling) = (Arc::clone(&failed), Arc::clone(&memtable));
         let work = move || {
-            if let Err(error) = run(&keyspace, &bytes, &asked) {
+            if let Err(error) = run(&filling, &asked) {
                 report.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(sort(error));
             }
         };
         let thread = std::thread::Builder::new().name("fjall-sealer".to_owned()).spawn(work)?;
-        Ok(Self { path: path.to_owned(), ask: Some(ask), failed, thread: Some(thread) })
+        Ok(Self { path: path.to_owned(), memtable, ask: Some(ask), failed, thread: Some(thread) })
     }
 
-    /// Has the memtable sealed soon, if that was not asked for already.
-    pub(super) fn ask(&self) {
-        if let Some(ask) = &self.ask {
+    /// So many bytes were put into the memtable: has it sealed soon if it is full, and if that was not asked for already.
+    pub(super) fn filled(&self, bytes: u64) {
+        self.memtable.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(ask) = self.ask.as_ref().filter(|_| self.memtable.is_full()) {
             // Full: asked already. Closed: it has failed, and `check` says so.
             let _ = ask.try_send(());
         }
+    }
+
+    /// Whether the memtable should be sealed before more is put into it.
+    pub(super) fn is_behind(&self) -> bool {
+        self.memtable.bytes.load(Ordering::Relaxed) >= MEMTABLE_BYTES_MAX
+    }
+
+    /// Seals the memtable now, out of turn.
+    pub(super) fn seal(&self) -> ::fjall::Result<()> {
+        self.memtable.seal()
     }
 
     /// Why no memtable will be sealed any more, if so.
@@ -89,17 +131,16 @@ impl Drop for Sealer {
     }
 }
 
-fn run(keyspace: &Keyspace, bytes: &AtomicU64, asked: &Receiver<()>) -> ::fjall::Result<()> {
+fn run(memtable: &Memtable, asked: &Receiver<()>) -> ::fjall::Result<()> {
     while let Ok(()) = asked.recv() {
         let _turn = TURNS.take(TURN_MAX);
         // Asked again before it was done, or flushed meanwhile.
-        if bytes.load(Ordering::Relaxed) < MEMTABLE_BYTES {
+        if !memtable.is_full() {
             continue;
         }
-        bytes.store(0, Ordering::Relaxed);
-        keyspace.rotate_memtable()?;
+        memtable.seal()?;
         let until = Instant::now() + TURN_MAX;
-        while keyspace.sealed_memtable_count() > 0 && Instant::now() < until {
+        while memtable.keyspace.sealed_memtable_count() > 0 && Instant::now() < until {
             std::thread::park_timeout(WRITTEN_CHECK_INTERVAL);
         }
     }
