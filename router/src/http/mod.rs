@@ -97,7 +97,9 @@ async fn handle(State(app): State<Arc<App>>, request: Request) -> Response<Body>
     let (route, method) = (target.route(), request.method().clone());
     let id = request::id_of(request.headers(), rand::random);
     let span = telemetry::request_span(route, &method, request.headers(), Some(&id));
-    let answer = AssertUnwindSafe(answer(Arc::clone(&app), target, request)).catch_unwind().instrument(span.clone());
+    // Boxed: in place it would be moved from one wrapper into the next, each with room for it.
+    let answer = Box::pin(answer(Arc::clone(&app), target, request));
+    let answer = AssertUnwindSafe(answer).catch_unwind().instrument(span.clone());
     let response = request::within(id.clone(), async {
         // The panic's message is logged by the panic hook, with its place.
         let answer = answer.await.unwrap_or(Err(Error::Internal("the request could not be completed")));

@@ -89,8 +89,13 @@ impl Engine for Fjall {
 
     fn apply(&self, batch: Batch) -> Result<(), Error> {
         batch.check(&self.path)?;
-        room::check(&self.path, &batch)?;
-        self.instance.get().apply(batch)
+        let instance = self.instance.get();
+        room::check(&self.path, &batch).or_else(|_| {
+            // What was written meanwhile needs no room any more.
+            instance.sealer.count();
+            room::check(&self.path, &batch)
+        })?;
+        instance.apply(batch)
     }
 
     fn view(&self) -> Result<Box<dyn Read>, Error> {
@@ -185,6 +190,7 @@ impl Instance {
         // Others may be sealed meanwhile; and the entry with the last number may be gone, merged away.
         self.wait_while(|| tree.sealed_memtable_count() > 0 && tree.get_highest_persisted_seqno() < last)?;
         self.check()?;
+        self.sealer.count();
         self.sync_names()
     }
 

@@ -5,6 +5,7 @@
 //! written. Each writes megabytes and syncs half a dozen times, some of it while nobody can read its engine; all at once
 //! they hold each other up, and the log with them.
 
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 use ::fjall::Keyspace;
 
 use super::Error;
+use super::room::InMemory;
 
 /// A memtable's size before it becomes a table, in bytes. A replica holds one that fills and as many as `apply` lets wait, so
 /// a node with three replicas holds 144 MiB, more if they wait for their turn: larger costs memory, smaller costs more
@@ -41,21 +43,63 @@ pub(super) struct Sealer {
     thread: Option<JoinHandle<()>>,
 }
 
-/// The memtable that fills.
+/// The memtable that fills, and those before it that are not written yet.
 struct Memtable {
     keyspace: Keyspace,
-    /// Its bytes, as far as this process wrote them; [`head_start`] more in the first one.
+    /// Its bytes, as far as this process wrote them.
     bytes: AtomicU64,
+    /// As how much more the first one counts: [`head_start`].
+    head_start: AtomicU64,
+    /// The bytes of one that is being sealed.
+    sealing: AtomicU64,
+    /// The bytes of those that were, the oldest first.
+    sealed: Mutex<VecDeque<u64>>,
+    in_memory: InMemory,
 }
 
 impl Memtable {
+    fn new(keyspace: Keyspace) -> Self {
+        Self {
+            keyspace,
+            bytes: AtomicU64::new(0),
+            head_start: AtomicU64::new(head_start()),
+            sealing: AtomicU64::new(0),
+            sealed: Mutex::default(),
+            in_memory: InMemory::default(),
+        }
+    }
+
     fn is_full(&self) -> bool {
-        self.bytes.load(Ordering::Relaxed) >= MEMTABLE_BYTES
+        self.counts_as() >= MEMTABLE_BYTES
+    }
+
+    fn counts_as(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed) + self.head_start.load(Ordering::Relaxed)
     }
 
     fn seal(&self) -> ::fjall::Result<()> {
-        self.bytes.store(0, Ordering::Relaxed);
-        self.keyspace.rotate_memtable().map(drop)
+        self.head_start.store(0, Ordering::Relaxed);
+        let bytes = self.bytes.swap(0, Ordering::Relaxed);
+        self.sealing.fetch_add(bytes, Ordering::Relaxed);
+        // No lock is held meanwhile: it takes as long as freeing memtables that nobody reads any more.
+        let sealed = self.keyspace.rotate_memtable().map(drop);
+        self.sealed().push_back(bytes);
+        self.sealing.fetch_sub(bytes, Ordering::Relaxed);
+        self.count();
+        sealed
+    }
+
+    /// Tells how much is in memory and not written yet.
+    fn count(&self) {
+        let mut sealed = self.sealed();
+        let written = sealed.len().saturating_sub(self.keyspace.sealed_memtable_count());
+        sealed.drain(..written);
+        let (filling, sealing) = (self.bytes.load(Ordering::Relaxed), self.sealing.load(Ordering::Relaxed));
+        self.in_memory.set(filling + sealing + sealed.iter().sum::<u64>());
+    }
+
+    fn sealed(&self) -> MutexGuard<'_, VecDeque<u64>> {
+        self.sealed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,7 +119,7 @@ impl Sealer {
     ) -> std::io::Result<Self> {
         let (ask, asked) = sync_channel(1);
         let failed = Arc::new(Mutex::new(None));
-        let memtable = Arc::new(Memtable { keyspace, bytes: AtomicU64::new(head_start()) });
+        let memtable = Arc::new(Memtable::new(keyspace));
         let (report, filling) = (Arc::clone(&failed), Arc::clone(&memtable));
         let work = move || {
             if let Err(error) = run(&filling, &asked) {
@@ -89,6 +133,7 @@ impl Sealer {
     /// So many bytes were put into the memtable: has it sealed soon if it is full, and if that was not asked for already.
     pub(super) fn filled(&self, bytes: u64) {
         self.memtable.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.memtable.count();
         if let Some(ask) = self.ask.as_ref().filter(|_| self.memtable.is_full()) {
             // Full: asked already. Closed: it has failed, and `check` says so.
             let _ = ask.try_send(());
@@ -97,7 +142,12 @@ impl Sealer {
 
     /// Whether the memtable should be sealed before more is put into it.
     pub(super) fn is_behind(&self) -> bool {
-        self.memtable.bytes.load(Ordering::Relaxed) >= MEMTABLE_BYTES_MAX
+        self.memtable.counts_as() >= MEMTABLE_BYTES_MAX
+    }
+
+    /// Tells how much is in memory and not written yet, for those who ask whether the disk has room for it.
+    pub(super) fn count(&self) {
+        self.memtable.count();
     }
 
     /// Seals the memtable now, out of turn.
@@ -143,6 +193,7 @@ fn run(memtable: &Memtable, asked: &Receiver<()>) -> ::fjall::Result<()> {
         while memtable.keyspace.sealed_memtable_count() > 0 && Instant::now() < until {
             std::thread::park_timeout(WRITTEN_CHECK_INTERVAL);
         }
+        memtable.count();
     }
     Ok(())
 }
