@@ -239,6 +239,9 @@ async fn a_primary_hands_over_when_a_replica_is_asked_to_lead() {
     assert_eq!(answer, Campaign::Started);
     // The others notice the silence too and may be first, or take a second election; but the lead moves.
     assert_ne!(cluster.primary_but(Some(&old)).await, old);
+    // Which the old primary may be the last to hear.
+    let of_old = || cluster.states().into_iter().find(|state| state.node == old);
+    eventually("its next term", || of_old().filter(|state| state.term > promote.term)).await;
     let again = cluster.nodes[&old].campaign(promote).await;
     assert!(matches!(again, Campaign::StaleTerm { .. }), "{again:?}");
     cluster.put("b", None, "{}").await;

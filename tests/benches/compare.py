@@ -2,12 +2,14 @@
 """Measures several servers in turn, round by round, and prints medians: machines differ, and one machine from hour to hour,
 so only figures of one run can be set against each other.
 
-Measured are `blank` (answers at once: the most that the load generator gets here), etcd with three nodes where it is
-installed, and Quorate with three nodes and three shards on each engine named. Needs release builds of everything:
+Measured are `blank` (answers at once: the most that the load generator gets here); where they are installed, etcd with three
+nodes, and PostgreSQL with two standbys of which one must have a write, as pgbench puts JSONB documents of 1 KB by number;
+and Quorate with three nodes and three shards on each engine named. Needs release builds of everything:
 `cargo build --release --workspace --bins`."""
 
 import argparse
 import contextlib
+import glob
 import json
 import os
 import shutil
@@ -38,6 +40,10 @@ def main():
         servers["etcd"] = etcd
     else:
         print("skipped: etcd is not installed", file=sys.stderr)
+    if postgres_bin() and os.geteuid() == 0:
+        servers["pg"] = postgres
+    else:
+        print("skipped: PostgreSQL is not installed, or this is not root, who becomes its user", file=sys.stderr)
     for engine in options.engines.split(","):
         servers[engine] = lambda options, engine=engine: quorate(options, engine)
 
@@ -115,6 +121,72 @@ def etcd(options):
             # Until it has elected somebody.
             time.sleep(3)
             return bench(options, ",".join(f"http://127.0.0.1:{port}" for port in ports[:3]), "put,get", "etcd")
+
+
+def postgres_bin():
+    return next(iter(sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True)), None)
+
+
+def postgres(options):
+    binaries, ports = postgres_bin(), free_ports(3)
+    address = ["-h", "127.0.0.1", "-p", str(ports[0])]
+
+    def run(program, *args):
+        command = ["runuser", "-u", "postgres", "--", os.path.join(binaries, program), *args]
+        done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode != 0:
+            sys.exit(f"{program}: {done.stdout}")
+        return done.stdout
+
+    def start(name, port):
+        settings = f"-c port={port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=400"
+        # Its output must go to a file: who inherits ours would hold it open.
+        run("pg_ctl", "start", "-w", "-D", name, "-l", f"{name}.log", "-o", settings)
+
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.chown(folder, "postgres", "postgres")
+        started = []
+        try:
+            run("initdb", "-D", "primary", "--auth=trust", "--no-sync")
+            start("primary", ports[0])
+            started.append("primary")
+            for number in (1, 2):
+                name = f"standby{number}"
+                source = f"host=127.0.0.1 port={ports[0]} application_name={name}"
+                run("pg_basebackup", "-d", source, "-D", name, "-R", "-c", "fast")
+                start(name, ports[number])
+                started.append(name)
+            run("psql", *address, "-c", "CREATE TABLE docs (id bigint PRIMARY KEY, doc jsonb)")
+            run("psql", *address, "-c", "ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (standby1, standby2)'")
+            run("psql", *address, "-c", "SELECT pg_reload_conf()")
+            document = json.dumps({"text": "x" * 1000})
+            with open(os.path.join(folder, "put.sql"), "w") as script:
+                script.write(
+                    "\\set id random(1, 1000000000)\n"
+                    f"INSERT INTO docs VALUES (:id, '{document}') ON CONFLICT (id) DO UPDATE SET doc = EXCLUDED.doc;\n"
+                )
+            found = []
+            for connections in options.connections.split(","):
+                run(
+                    "pgbench", *address, "-n", "-M", "prepared", "-f", "put.sql", "-c", connections, "-j", "1",
+                    "-T", str(max(1, round(options.seconds))), "-l", f"--log-prefix=log{connections}", "postgres",
+                )  # fmt: skip
+                found.append(pgbench_row(folder, int(connections)))
+            return found
+        finally:
+            for name in reversed(started):
+                run("pg_ctl", "stop", "-D", name, "-m", "immediate")
+
+
+def pgbench_row(folder, connections):
+    """A row of what pgbench noted of each transaction: client, number, microseconds, script, second, microsecond."""
+    lines = [line.split() for log in glob.glob(os.path.join(folder, f"log{connections}.*")) for line in open(log)]
+    took = sorted(int(line[2]) for line in lines)
+    ends = [int(line[4]) + int(line[5]) / 1e6 for line in lines]
+    return {
+        "op": "put", "connections": connections, "per_second": len(took) / (max(ends) - min(ends)),
+        "p50_us": took[len(took) // 2], "p99_us": took[len(took) * 99 // 100], "errors": 0,
+    }  # fmt: skip
 
 
 def quorate(options, engine):
