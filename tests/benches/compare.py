@@ -82,10 +82,10 @@ def bench(options, urls, ops, kind="quorate"):
 
 
 @contextlib.contextmanager
-def running(*commands):
+def running(*commands, stdout=subprocess.DEVNULL):
     """The commands' processes, killed at the end."""
     processes = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) for command in commands
+        subprocess.Popen(command, stdout=stdout, stderr=subprocess.DEVNULL, text=True) for command in commands
     ]
     try:
         yield processes
@@ -96,7 +96,7 @@ def running(*commands):
 
 
 def blank(options):
-    with running([os.path.join(BIN, "blank")]) as (process,):
+    with running([os.path.join(BIN, "blank")], stdout=subprocess.PIPE) as (process,):
         return bench(options, process.stdout.readline().strip(), "put")
 
 
@@ -115,8 +115,6 @@ def etcd(options):
             ]
             for i in range(3)
         ]  # fmt: skip
-        # What it prints goes nowhere, and must not fill a pipe.
-        commands = [["sh", "-c", 'exec "$0" "$@" >/dev/null', *command] for command in commands]
         with running(*commands):
             # Until it has elected somebody.
             time.sleep(3)

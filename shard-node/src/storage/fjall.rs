@@ -103,7 +103,7 @@ impl Engine for Fjall {
     }
 
     fn flush(&self) -> Result<(), Error> {
-        // What is in memory would be written now, and must fit.
+        // What is in memory is written now, into the room that no batch may take.
         room::check_bytes(&self.path, 0)?;
         self.instance.get().flush()
     }

@@ -89,11 +89,21 @@ impl Memtable {
         sealed
     }
 
+    fn fill(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        // Without asking fjall which ones are written, as `count` does: it may hold its lock over some syncs.
+        self.tell(&self.sealed());
+    }
+
     /// Tells how much is in memory and not written yet.
     fn count(&self) {
         let mut sealed = self.sealed();
         let written = sealed.len().saturating_sub(self.keyspace.sealed_memtable_count());
         sealed.drain(..written);
+        self.tell(&sealed);
+    }
+
+    fn tell(&self, sealed: &VecDeque<u64>) {
         let (filling, sealing) = (self.bytes.load(Ordering::Relaxed), self.sealing.load(Ordering::Relaxed));
         self.in_memory.set(filling + sealing + sealed.iter().sum::<u64>());
     }
@@ -132,8 +142,7 @@ impl Sealer {
 
     /// So many bytes were put into the memtable: has it sealed soon if it is full, and if that was not asked for already.
     pub(super) fn filled(&self, bytes: u64) {
-        self.memtable.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.memtable.count();
+        self.memtable.fill(bytes);
         if let Some(ask) = self.ask.as_ref().filter(|_| self.memtable.is_full()) {
             // Full: asked already. Closed: it has failed, and `check` says so.
             let _ = ask.try_send(());
